@@ -1,0 +1,1 @@
+"""Every request, response and error of Truthtune; imports nothing else of the project."""

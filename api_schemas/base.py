@@ -1,0 +1,36 @@
+"""The base of all schemas, and the list page every list route returns."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer
+
+
+class Schema(BaseModel):
+    """Strict base: unknown fields are refused, floats must be finite, values don't change after."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[
+    AwareDatetime,
+    AfterValidator(lambda moment: moment.astimezone(UTC)),
+    PlainSerializer(_rfc3339, return_type=str),
+]
+"""An instant; RFC 3339 in UTC on the wire. A time without an offset is refused."""
+
+Item = TypeVar("Item", bound=BaseModel)
+
+
+class ListPage(Schema, Generic[Item]):
+    """One page, newest first unless the route says otherwise; next page: `after=last_id`."""
+
+    object: Literal["list"] = "list"
+    data: list[Item]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None

@@ -1,0 +1,100 @@
+"""One tree of errors and one JSON shape (RFC 9457), shared by API, workers and client."""
+
+from typing import Any
+
+from pydantic import Field
+
+from api_schemas.base import Schema
+
+
+class Problem(Schema):
+    """The body of every error response, `application/problem+json` (RFC 9457 plus three fields)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str = Field(description="What was wrong, with the value, and what to do.")
+    code: str = Field(description="A stable name of the error, for programs.")
+    param: str | None = Field(None, description="The request field at fault, as a path.")
+    request_id: str | None = None
+
+
+class TruthtuneError(Exception):
+    """Base of every error the project raises on purpose.
+
+    `code` names the error for programs, `param` the field at fault, `status` is its HTTP status.
+    Survives pickling, because errors cross Ray.
+    """
+
+    status = 500
+    code = "internal_error"
+
+    def __init__(self, message: str, *, code: str | None = None, param: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        if code is not None:
+            self.code = code
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (type(self), self.message, self.code, self.param)
+
+
+def _rebuild(kind: type[TruthtuneError], message: str, code: str, param: str | None) -> Any:
+    return kind(message, code=code, param=param)
+
+
+class InvalidInput(TruthtuneError):
+    """The request, a file or a report says something that can't be accepted (422)."""
+
+    status = 422
+    code = "invalid_input"
+
+
+class NotAuthenticated(TruthtuneError):
+    """No valid API key came with the request (401)."""
+
+    status = 401
+    code = "not_authenticated"
+
+
+class Forbidden(TruthtuneError):
+    """The key is valid, its scope is not (403). Another tenant's things are NotFound instead."""
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(TruthtuneError):
+    """There is no such thing, or it is another tenant's (404): the two are not told apart."""
+
+    status = 404
+    code = "not_found"
+
+
+class Conflict(TruthtuneError):
+    """The state of the thing forbids this, and asking again won't help (409, don't retry)."""
+
+    status = 409
+    code = "conflict"
+
+
+class TooLarge(TruthtuneError):
+    """A body or a file beyond the announced limit (413)."""
+
+    status = 413
+    code = "too_large"
+
+
+class BadReport(TruthtuneError):
+    """A report's reward model fails on the pool; its group is excluded, or the round fails."""
+
+    status = 422
+    code = "bad_report"
+
+
+class RoundFailed(TruthtuneError):
+    """The round can't be settled (every group excluded, a policy says fail, an empty pool)."""
+
+    status = 409
+    code = "round_failed"

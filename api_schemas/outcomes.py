@@ -1,0 +1,97 @@
+"""The outcome of a round: worlds, valuations, payments, and how far each may be trusted."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from api_schemas.base import Schema
+from api_schemas.ids import GroupId, RoundId, Sha256
+from api_schemas.models import ModelFile
+from api_schemas.rounds import CounterfactualMethod, PaymentRule
+
+
+class WorldOutcome(Schema):
+    """One world: the grand one, or the one without a group. Welfare in agent·reward units."""
+
+    world: str = Field(description="`grand` or `without:<group id>`.")
+    without_group_id: GroupId | None
+    chosen: str = Field(
+        description="`pool_optimum`, `initial`, or `world@step` of the adapter that was chosen."
+    )
+    welfare_initial: float = Field(description="ASW of the initial model.")
+    welfare: float = Field(description="ASW of the chosen model on the pool.")
+    welfare_optimum: float = Field(description="ASW* of the closed form on the pool.")
+    optimality_gap: float = Field(description="ASW* − ASW, at least 0.")
+    divergence: float = Field(description="KL(chosen ‖ initial), nats per prompt.")
+    divergence_optimum: float
+    effective_samples_mean: float
+    effective_samples_minimum: float
+    low_support_prompts: int = Field(description="Prompts whose effective sample is below 5 % of N.")
+    support_ratio: float = Field(description="KL of the optimum / log N; above 0.5 the pool is small.")
+
+
+class GroupOutcome(Schema):
+    """One group's line. Valuations are per agent, payments and utilities for the whole group."""
+
+    group_id: GroupId
+    size: int
+    excluded: str | None = Field(description="Why the group was left out; then it pays nothing.")
+    valuation_initial: float | None = Field(description="v_i of the initial model, in [0, 1].")
+    valuation: float | None = Field(description="v_i of the chosen model, in [0, 1].")
+    others_welfare_without: float | None = Field(description="ASW₋ᵢ of the world without the group.")
+    others_welfare_with: float | None = Field(description="ASW₋ᵢ of the chosen model.")
+    payment: float | None = Field(description="The difference of these two, agent·reward units.")
+    amount_micro_units: int | None = Field(description="floor(payment × price).")
+    utility: float | None = Field(description="size · valuation − payment.")
+    clipped_share: float | None = Field(
+        description="Share of fresh samples whose score fell outside the pool's range."
+    )
+
+
+class FreshValuation(Schema):
+    """Welfare on fresh on-policy samples, with standard errors over samples."""
+
+    samples: int
+    welfare_initial: float
+    welfare_initial_standard_error: float
+    welfare: float
+    welfare_standard_error: float
+    gain: float
+    gain_standard_error: float
+    divergence: float = Field(description="Exact token-level KL along the samples, nats.")
+
+
+class IncentiveCertificate(Schema):
+    """No misreport, of rewards or size, gains any group more than this."""
+
+    guarantee: str = Field(description="The guarantee of the counterfactual method, in words.")
+    largest_gain: float = Field(description="Agent·reward units: the grand world's gap.")
+    largest_gain_micro_units: int = Field(description="The same in money, rounded up.")
+
+
+class Outcome(Schema):
+    object: Literal["outcome"] = "outcome"
+    round_id: RoundId
+    announcement_digest: Sha256
+    counterfactuals: CounterfactualMethod
+    payment_rule: PaymentRule
+    kl_coefficient: float
+    pool_prompts: int
+    pool_samples_per_prompt: int
+    price_per_unit_micro_units: int
+    currency: str
+    worlds: list[WorldOutcome]
+    groups: list[GroupOutcome] = Field(description="The operator sees all, a group its own line.")
+    certificate: IncentiveCertificate
+    fresh: FreshValuation | None
+    delivered: WorldOutcome = Field(description="The adapter to download, on the pool.")
+    warnings: list[str]
+    pool_digest: Sha256
+    adapter_digest: Sha256
+
+
+class Valued(Schema):
+    """What the `value` stage leaves for settlement: the outcome and the delivered adapter."""
+
+    outcome: Outcome
+    adapter_files: list[ModelFile] = Field(description="Their bytes are in the artifact store.")

@@ -1,0 +1,59 @@
+"""A group's report: its size and its reward model, sealed until the round closes."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from api_schemas.base import Schema, Timestamp
+from api_schemas.ids import GroupId, ReportId, RoundId, Sha256
+from api_schemas.reward_models import RewardModelSpec
+
+
+class ReportPut(Schema):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "size": 7,
+                    "reward_model": {
+                        "type": "lexical",
+                        "features": [
+                            {"type": "keywords", "words": ["please", "thank"], "weight": 1.0},
+                            {"type": "length", "target_words": 12, "weight": 0.5},
+                        ],
+                    },
+                }
+            ]
+        }
+    )
+
+    size: int = Field(ge=1, le=10**9, description="Agents in the group, at most the announced bound.")
+    reward_model: RewardModelSpec
+
+
+class ProbeResult(Schema):
+    """Scores of the reward model on a few fixed samples, before normalisation."""
+
+    samples: int
+    minimum: float
+    maximum: float
+
+
+class Report(Schema):
+    object: Literal["report"] = "report"
+    id: ReportId
+    round_id: RoundId
+    group_id: GroupId
+    size: int
+    reward_model: RewardModelSpec
+    digest: Sha256 = Field(description="sha256 of the canonical JSON of size and reward model.")
+    probe: ProbeResult | None = Field(
+        description="Null where the reward model must be fitted first."
+    )
+    submitted_at: Timestamp
+
+
+class ReportDeleted(Schema):
+    object: Literal["report.deleted"] = "report.deleted"
+    round_id: RoundId
+    deleted: Literal[True] = True

@@ -1,0 +1,149 @@
+"""Rounds: what the operator announces before any report, and the states a round goes through."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from api_schemas.base import Schema, Timestamp
+from api_schemas.ids import FileId, JobId, ModelId, RoundId, Sha256
+
+RoundState = Literal["draft", "open", "closed", "running", "settled", "failed", "cancelled"]
+CounterfactualMethod = Literal["closed_form", "bound", "retrain"]
+PaymentRule = Literal["affine_maximizer"]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+
+
+class PoolSettings(Schema):
+    """The finite outcome space, sampled from the initial model before any report is read."""
+
+    method: Literal["sample", "enumerate"] = Field(
+        "sample",
+        description="`enumerate` lists every possible response with its probability under the "
+        "initial model; only for models whose whole output space is small.",
+    )
+    samples_per_prompt: int = Field(32, ge=2, le=65536, description="N; ignored by `enumerate`.")
+    holdout_samples_per_prompt: int = Field(
+        8, ge=2, le=4096, description="A second pool that decides early stopping, never payments."
+    )
+    fresh_samples_per_prompt: int = Field(
+        8, ge=0, le=4096, description="On-policy samples of the tuned model, to value it once more."
+    )
+
+
+class GenerationSettings(Schema):
+    """Responses are drawn at temperature 1, so that their probabilities are the policy's own."""
+
+    max_new_tokens: int = Field(24, ge=1, le=4096)
+
+
+class KLRegularizer(Schema):
+    """D = E_x KL(policy ‖ initial model), weighted by the KL coefficient λ."""
+
+    type: Literal["kl"] = "kl"
+    coefficient: float = Field(gt=0, description="λ, in agent·reward units per nat.")
+
+
+class PolicyGradient(Schema):
+    """On-policy policy gradient on welfare itself, leave-one-out baseline, LoRA on top layers."""
+
+    method: Literal["policy_gradient"] = "policy_gradient"
+    steps: int = Field(12, ge=1, le=100_000)
+    prompts_per_step: int = Field(4, ge=1, le=4096)
+    samples_per_prompt: int = Field(8, ge=2, le=4096)
+    learning_rate: float = Field(5e-4, gt=0, le=1)
+    lora_rank: int = Field(16, ge=1, le=1024)
+    lora_alpha: float = Field(32, gt=0)
+    top_layers: int | None = Field(
+        8, ge=1, description="Adapters on this many last layers; null: on all."
+    )
+    gradient_clip: float = Field(5.0, gt=0, description="Largest gradient norm of one world.")
+    evaluate_every: int = Field(4, ge=1, description="Steps between held-out evaluations.")
+    patience: int = Field(
+        3, ge=1, description="Evaluations without a better held-out welfare before a world stops."
+    )
+
+
+class RoundCreate(Schema):
+    """What the operator announces. Immutable once the round is open."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "Tone of the help desk",
+                    "base_model": "smollm2-135m-instruct",
+                    "prompts_file_id": "file_01jd2m8x3k5v7w9y0a1b2c3d4e",
+                    "regularizer": {"type": "kl", "coefficient": 1.0},
+                    "training": {"method": "policy_gradient", "steps": 12},
+                    "counterfactuals": "retrain",
+                    "max_group_size": 100,
+                    "price_per_unit_micro_units": 1_000_000,
+                    "currency": "EUR",
+                    "closes_at": "2030-01-01T00:00:00Z",
+                }
+            ]
+        }
+    )
+
+    name: str = Field(min_length=1, max_length=200)
+    base_model: str = Field(
+        min_length=1,
+        max_length=500,
+        description="`smollm2-135m-instruct`, a hub id, a local folder or a GGUF file.",
+    )
+    prompts_file_id: FileId
+    seed: int = Field(0, ge=0, lt=2**31)
+    pool: PoolSettings = PoolSettings()
+    generation: GenerationSettings = GenerationSettings()
+    regularizer: KLRegularizer
+    training: PolicyGradient = PolicyGradient()
+    counterfactuals: CounterfactualMethod = "retrain"
+    payment_rule: PaymentRule = "affine_maximizer"
+    max_group_size: int = Field(ge=1, le=10**9, description="Largest size a group may report.")
+    price_per_unit_micro_units: int = Field(
+        ge=0, le=10**15, description="Money per agent·reward unit, in millionths of the currency."
+    )
+    currency: Currency = "EUR"
+    opens_at: Timestamp | None = Field(None, description="Reports are refused before; null: at /open.")
+    closes_at: Timestamp | None = Field(
+        None, description="The deadline of reports. Null: the operator closes by hand."
+    )
+    on_bad_report: Literal["exclude", "fail"] = "exclude"
+    on_negative_payment: Literal["credit", "fail"] = "credit"
+
+    @model_validator(mode="after")
+    def _closes_after_it_opens(self) -> "RoundCreate":
+        if self.opens_at and self.closes_at and self.closes_at <= self.opens_at:
+            raise ValueError(
+                f"closes_at {self.closes_at.isoformat()} is not after "
+                f"opens_at {self.opens_at.isoformat()}"
+            )
+        return self
+
+
+class Announcement(RoundCreate):
+    """The round's rules, fixed before any report; its canonical JSON (RFC 8785) has a sha256."""
+
+    version: Literal[1] = 1
+    base_model_revision: Sha256 = Field(description="Digest of the weights and the tokenizer.")
+    prompts_sha256: Sha256
+
+
+class RoundFailure(Schema):
+    code: str
+    message: str
+
+
+class Round(Schema):
+    object: Literal["round"] = "round"
+    id: RoundId
+    state: RoundState
+    announcement: Announcement
+    announcement_digest: Sha256
+    job_id: JobId | None = None
+    model_id: ModelId | None = None
+    failure: RoundFailure | None = None
+    created_at: Timestamp
+    opened_at: Timestamp | None = None
+    closed_at: Timestamp | None = None
+    settled_at: Timestamp | None = None

@@ -1,0 +1,127 @@
+"""The application: routes, middleware, and what lives as long as it runs."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+
+import service.files.endpoints
+import service.groups.endpoints
+import service.health
+import service.jobs.endpoints
+import service.ledger.endpoints
+import service.models.endpoints
+import service.outcomes.endpoints
+import service.reports.endpoints
+import service.rounds.endpoints
+from api_schemas.errors import Problem
+from migrations import require_current_schema
+from service import errors, limits, logs, metrics
+from service.auth import load_key_secret
+from service.database import Database
+from service.dependencies import AppState
+from service.settings import Settings
+from workers.artifacts import ArtifactStore
+
+_DESCRIPTION = """
+Fine-tune one model for several groups, and make telling the truth the best thing each can do.
+
+The operator announces a round; every group reports its size and its reward model; the round closes,
+a job tunes the model and computes payments; each group gets the model and an invoice.
+Authenticate with `Authorization: Bearer tt_…`. Errors are RFC 9457 problem documents.
+"""
+_ROUTERS = (
+    service.groups.endpoints.router,
+    service.files.endpoints.router,
+    service.rounds.endpoints.router,
+    service.reports.endpoints.router,
+    service.jobs.endpoints.router,
+    service.models.endpoints.router,
+    service.outcomes.endpoints.router,
+    service.ledger.endpoints.router,
+)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The API. Its document, `.openapi()`, needs no database; starting it does.
+
+    The start raises SchemaOutOfDate, naming the command to run, unless the schema is current.
+    """
+    settings = settings or Settings()
+    logs.configure()
+    app = FastAPI(
+        title="Truthtune",
+        description=_DESCRIPTION,
+        version=version("truthtune"),
+        lifespan=_lifespan(settings),
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.metrics = metrics.RequestMetrics()
+    errors.install(app)
+    _add_routes(app)
+    _add_middleware(app, settings)
+    setattr(app, "openapi", _documented(app))  # noqa: B010 (mypy forbids assigning a method)
+    return app
+
+
+def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        database = Database(settings.resolved_database_url)
+        try:
+            await run_in_threadpool(require_current_schema, database)
+            app.state.truthtune = AppState(
+                settings=settings,
+                database=database,
+                artifacts=ArtifactStore(settings.resolved_artifacts_url),
+                key_secret=load_key_secret(settings),
+            )
+            yield
+        finally:
+            database.dispose()
+
+    return lifespan
+
+
+def _add_routes(app: FastAPI) -> None:
+    versioned = APIRouter(prefix="/v1", responses=errors.problem_responses(400, 401, 403, 413, 422))
+    for router in _ROUTERS:
+        versioned.include_router(router)
+    app.include_router(versioned)
+    app.include_router(service.health.router)
+    app.include_router(metrics.router)
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """The last one added sees a request first and its response last."""
+    upload_bytes = settings.max_upload_bytes + limits.MULTIPART_BYTES
+    app.add_middleware(limits.BodyLimit, by_path={"/v1/files": upload_bytes})
+    app.add_middleware(metrics.Measured, metrics=app.state.metrics)
+    app.add_middleware(logs.RequestLog)
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+            )
+            # No route returns it as its own body, so FastAPI does not know that it is needed.
+            schema["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    return openapi

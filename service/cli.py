@@ -1,0 +1,146 @@
+"""The commands of the control plane. Whatever is heavy is imported by the command that needs it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api_schemas.errors import TruthtuneError
+
+if TYPE_CHECKING:
+    from service.database import Database
+    from service.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Run and administer the Truthtune service.")
+db = typer.Typer(no_args_is_help=True, help="The database's schema.")
+key = typer.Typer(no_args_is_help=True, help="API keys.")
+app.add_typer(db, name="db")
+app.add_typer(key, name="key")
+
+EndWithParent = Annotated[bool, typer.Option("--end-with-parent", hidden=True)]
+
+
+@db.command("upgrade")
+def db_upgrade() -> None:
+    """Bring the database's schema to this version's; makes the database if there is none."""
+    import migrations
+
+    with _database() as (_, database):
+        before = migrations.current_revision(database)
+        migrations.upgrade(database)
+        after = migrations.current_revision(database)
+        place = database.url.render_as_string(hide_password=True)
+    if before == after:
+        typer.echo(f"{place} is at schema version {after} already")
+    else:
+        typer.echo(f"{place}: schema version {before or 'none'} → {after}")
+
+
+@db.command("check")
+def db_check() -> None:
+    """Exit with 1, naming what to do, unless the schema is the one this version needs."""
+    with _current_database():
+        typer.echo("the schema is the one this version needs")
+
+
+@key.command("create-operator")
+def create_operator_key(
+    name: Annotated[str, typer.Option(help="A note to tell keys apart.")] = "",
+) -> None:
+    """Make an operator's API key and print it, this once."""
+    from datetime import UTC, datetime
+
+    from service import audit
+    from service.auth import hmac_of, load_key_secret, new_secret
+    from service.groups import repository
+
+    with _current_database() as (settings, database):
+        secret = new_secret("operator")
+        hashed = hmac_of(secret, load_key_secret(settings))
+        with database.write() as session:
+            made = repository.add_key(session, "operator", None, name, hashed, datetime.now(UTC))
+            audit.record(session, "command", "key.created", made.id)
+    typer.echo(secret)
+
+
+@app.command()
+def serve(end_with_parent: EndWithParent = False) -> None:
+    """Run the HTTP API alone, until Ctrl-C or SIGTERM."""
+    import uvicorn
+
+    from service import supervisor
+    from service.app import create_app
+
+    with _current_database() as (settings, _):
+        pass
+    if end_with_parent:
+        supervisor.end_with_parent()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        access_log=False,  # service.logs writes one line a request
+        timeout_graceful_shutdown=5,  # event streams would keep it waiting for ever
+    )
+
+
+@app.command()
+def coordinator(end_with_parent: EndWithParent = False) -> None:
+    """Run the coordinator alone: it works off closed rounds, until Ctrl-C or SIGTERM."""
+    from service import supervisor
+    from service.coordinator import run
+
+    with _current_database() as (settings, _):
+        pass
+    if end_with_parent:
+        supervisor.end_with_parent()
+    run(settings)
+
+
+@app.command()
+def up() -> None:
+    """Upgrade the database, then run API and coordinator together, until Ctrl-C or SIGTERM.
+
+    If one of the two ends, the other is ended too, and the exit status is not 0.
+    """
+    from service.supervisor import run_together
+
+    db_upgrade()
+    program = [sys.executable, "-m", "service.cli"]
+    status = run_together(
+        [[*program, command, "--end-with-parent"] for command in ("serve", "coordinator")]
+    )
+    raise typer.Exit(status)
+
+
+@contextmanager
+def _database() -> "Iterator[tuple[Settings, Database]]":
+    """Settings and database of the environment; a named error becomes a line and exit status 1."""
+    from service.database import Database
+    from service.settings import Settings
+
+    settings = Settings()
+    settings.home.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.resolved_database_url)
+    try:
+        yield settings, database
+    except TruthtuneError as error:
+        typer.echo(f"truthtune: {error.message}", err=True)
+        raise typer.Exit(1) from None
+    finally:
+        database.dispose()
+
+
+@contextmanager
+def _current_database() -> "Iterator[tuple[Settings, Database]]":
+    import migrations
+
+    with _database() as (settings, database):
+        migrations.require_current_schema(database)
+        yield settings, database
+
+
+if __name__ == "__main__":
+    app()

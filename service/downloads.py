@@ -1,0 +1,99 @@
+"""Blobs of the artifact store over HTTP: streamed, resumable, with their sha256 in the headers."""
+
+import base64
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+from fastapi import Request
+from starlette.responses import Response, StreamingResponse
+
+from api_schemas.errors import TruthtuneError
+from workers.artifacts import ArtifactStore
+
+_CHUNK_BYTES = 1 << 16
+_ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+DOWNLOAD_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The bytes; `ETag` and `Repr-Digest` carry their sha256.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    206: {"description": "The bytes of the `Range` asked for."},
+    304: {"description": "The `ETag` of `If-None-Match` is still the one."},
+}
+
+
+class RangeNotSatisfiable(TruthtuneError):
+    """The range begins behind the last byte (416)."""
+
+    status = 416
+    code = "range_not_satisfiable"
+
+
+def blob_response(
+    request: Request, artifacts: ArtifactStore, digest: str, size: int, filename: str
+) -> Response:
+    """The blob `digest` of `size` bytes; answers If-None-Match, and one Range with If-Range.
+
+    Raises RangeNotSatisfiable. A Range of another form is ignored, as RFC 9110 allows.
+    """
+    etag = f'"{digest}"'
+    headers = {
+        "ETag": etag,
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": f"attachment; filename*=utf-8''{quote(filename, safe='')}",
+        "Repr-Digest": f"sha-256=:{_base64(digest)}:",
+        # What is uploaded must never run in a browser on the service's origin.
+        "X-Content-Type-Options": "nosniff",
+    }
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    start, end, status = 0, size, 200
+    asked = request.headers.get("range", "")
+    if asked and request.headers.get("if-range", etag) == etag:
+        found = _parse_range(asked, size)
+        if found is not None:
+            start, end, status = *found, 206
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    headers["Content-Length"] = str(end - start)
+    blob = artifacts.open(digest)
+    return StreamingResponse(
+        _chunks(blob, start, end), status, headers, media_type="application/octet-stream"
+    )
+
+
+def _parse_range(asked: str, size: int) -> tuple[int, int] | None:
+    """First byte and the byte behind the last; None for a form that is not answered."""
+    match = _ONE_RANGE.fullmatch(asked.strip())
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if first == "":  # the last so many bytes
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(size, int(last) + 1) if last else size
+        if last and int(last) < start:
+            return None
+    if start >= size:
+        raise RangeNotSatisfiable(
+            f"Range {asked!r} begins behind the {size} bytes there are", param="Range"
+        )
+    return start, end
+
+
+def _chunks(blob: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    with blob:
+        blob.seek(start)
+        left = end - start
+        while left > 0:
+            chunk = blob.read(min(_CHUNK_BYTES, left))
+            if not chunk:
+                raise OSError("the blob is shorter than its record says")
+            left -= len(chunk)
+            yield chunk
+
+
+def _base64(digest: str) -> str:
+    return base64.b64encode(bytes.fromhex(digest.removeprefix("sha256:"))).decode()

@@ -1,0 +1,1 @@
+"""Uploaded files: prompts, preference pairs, adapters."""

@@ -1,0 +1,69 @@
+"""Routes of files."""
+
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from api_schemas.base import ListPage
+from api_schemas.files import File
+from api_schemas.ids import FileId
+from service.auth import CurrentPrincipal
+from service.dependencies import ReadSession, State
+from service.downloads import DOWNLOAD_RESPONSES, blob_response
+from service.errors import problem_responses
+from service.files import repository
+from service.files.upload import UPLOAD_BODY, ReceivedUpload
+from service.idempotency import Idempotent
+from service.pages import Page
+
+router = APIRouter(prefix="/files", tags=["files"])
+
+
+@router.post("", status_code=201, summary="Upload a file", openapi_extra=UPLOAD_BODY)
+def create_file(
+    principal: CurrentPrincipal, upload: ReceivedUpload, idempotent: Idempotent
+) -> File:
+    """Stores a file and its sha256. Prompts and preferences are JSONL, every line of which is
+    checked: a file with a bad line is refused with the line's number, and nothing of it is kept.
+    An adapter is a safetensors file."""
+    described = {
+        "purpose": upload.purpose,
+        "filename": upload.filename,
+        "sha256": upload.sha256,
+    }
+    return idempotent.run(
+        described,
+        File,
+        lambda: repository.add_file(idempotent.session, principal, upload, datetime.now(UTC)),
+    )
+
+
+@router.get("", summary="List your files")
+def list_files(principal: CurrentPrincipal, session: ReadSession, page: Page) -> ListPage[File]:
+    """The files that you uploaded, newest first."""
+    return repository.list_files(session, principal, page)
+
+
+@router.get("/{file_id}", summary="Show a file", responses=problem_responses(404))
+def get_file(file_id: FileId, principal: CurrentPrincipal, session: ReadSession) -> File:
+    """A file that you uploaded, or the prompts of a round that was announced."""
+    return repository.get_file(session, principal, file_id)
+
+
+@router.get(
+    "/{file_id}/content",
+    summary="Download a file",
+    response_class=Response,
+    responses=DOWNLOAD_RESPONSES | problem_responses(404, 416),
+)
+def get_file_content(
+    file_id: FileId,
+    request: Request,
+    principal: CurrentPrincipal,
+    session: ReadSession,
+    state: State,
+) -> Response:
+    """The bytes as they were uploaded. Answers `Range`, `If-Range` and `If-None-Match`."""
+    file = repository.get_file(session, principal, file_id)
+    return blob_response(request, state.artifacts, file.sha256, file.bytes, file.filename)

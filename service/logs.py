@@ -1,0 +1,77 @@
+"""Structured logs, and the id that ties a response to its lines."""
+
+import logging
+import sys
+import time
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api_schemas.ids import new_id
+from service.errors import problem_response
+
+log = structlog.get_logger()
+
+
+def configure() -> None:
+    """JSON lines on standard error, where standard output may carry a command's result.
+
+    Tracebacks come without the values of variables, among which are keys and reports.
+    """
+    if structlog.is_configured():
+        return
+    traceback = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.ExceptionRenderer(traceback),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
+
+
+class RequestLog:
+    """Gives each request an id and a log line, and answers for whatever nobody caught.
+
+    The path is logged without its query; headers and bodies are not: they hold keys and reports.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = new_id("req")
+        scope.setdefault("state", {})["request_id"] = request_id
+        line = log.bind(request_id=request_id, method=scope["method"], path=scope["path"])
+        started = time.perf_counter()
+        status: int | None = None
+
+        async def identified(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, identified)
+        except Exception:
+            line.exception("request_failed")
+            if status is not None:  # the response is under way: only breaking off can tell
+                raise
+            response = problem_response(
+                request_id,
+                500,
+                f"the service failed; its log has the reason under {request_id}",
+                "internal_error",
+            )
+            await response(scope, receive, identified)
+        line.info("request", status=status, seconds=round(time.perf_counter() - started, 4))

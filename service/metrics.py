@@ -1,0 +1,88 @@
+"""Prometheus metrics: requests and their latency, by route template.
+
+The report route is not measured: a count of its successes would tell how many groups reported.
+"""
+
+import time
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+UNMEASURED = frozenset({"/rounds/{round_id}/report"})
+_UNMATCHED = "unmatched"
+
+router = APIRouter()
+
+
+class RequestMetrics:
+    """One registry an application, so that two in one process don't mix their counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "truthtune_http_requests",
+            "Requests answered.",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "truthtune_http_request_seconds",
+            "Time from a request to the end of its response, in seconds.",
+            ["method", "route"],
+            registry=self.registry,
+        )
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+
+class Measured:
+    """Middleware that tells `metrics` of every request to a route that may be measured."""
+
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics):
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path", _UNMATCHED)
+            if route not in UNMEASURED:
+                # Any text may be a method: each would make a series of its own for ever.
+                method = scope["method"] if route != _UNMATCHED else _UNMATCHED
+                self.metrics.observe(method, route, status, time.perf_counter() - started)
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    tags=["health"],
+    response_class=Response,
+    responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
+)
+def read_metrics(request: Request) -> Response:
+    """Request counts and latencies by route, in Prometheus's text format. Needs no key and tells
+    nothing of reports."""
+    metrics: RequestMetrics = request.app.state.metrics
+    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,46 @@
+"""A reward model's first scores, so that one that can't work is refused when it is reported."""
+
+from typing import NoReturn
+
+import numpy as np
+
+from api_schemas.errors import InvalidInput
+from api_schemas.reports import ProbeResult
+from api_schemas.reward_models import RewardModelSpec
+from workers.rewards import registry
+
+PROBE_PROMPTS = 4
+PROBE_RESPONSES = (
+    "",
+    "Yes.",
+    "I'm sorry, I can't help with that.",
+    "Thank you for asking! Please open Settings, choose Account, and follow the three steps.",
+    "That is a terrible idea and you should feel bad about it. WHY WOULD YOU EVEN ASK?!",
+    "1. Boil water.\n2. Add the pasta.\n3. Wait for 9 minutes.\n\nEnjoy 🍝",
+)
+"""Fixed, so that a probe tells of the reward model only: empty, short, polite, rude, a list."""
+
+
+def probe(spec: RewardModelSpec, prompts: list[str]) -> ProbeResult | None:
+    """Range of the raw scores of every prompt with every fixed response; None where the model must
+    be fitted to data first.
+
+    Raises InvalidInput (`reward_model…`) for an unusable spec or a score that is not finite.
+    """
+    if registry.needs_data(spec):
+        registry.validate(spec)
+        return None
+    pairs = [(prompt, response) for prompt in prompts for response in PROBE_RESPONSES]
+    scores = registry.fit(spec, _no_file).score(*zip(*pairs, strict=True))
+    if not np.isfinite(scores).all():
+        index = int(np.flatnonzero(~np.isfinite(scores))[0])
+        raise InvalidInput(
+            f"the reward model scores {scores[index]} for the prompt {pairs[index][0][:80]!r} and "
+            f"the response {pairs[index][1][:80]!r}; a score must be a finite number",
+            param="reward_model",
+        )
+    return ProbeResult(samples=len(pairs), minimum=scores.min(), maximum=scores.max())
+
+
+def _no_file(file_id: str) -> NoReturn:
+    raise InvalidInput(f"this reward model reads no file, but asked for {file_id}")

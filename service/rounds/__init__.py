@@ -1,0 +1,1 @@
+"""Rounds: announced, open for reports, closed, run by a job, settled."""

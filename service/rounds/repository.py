@@ -1,0 +1,105 @@
+"""SQL of rounds. The operator sees all, a group those that were opened."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from api_schemas.base import ListPage
+from api_schemas.errors import NotFound
+from api_schemas.ids import new_id
+from api_schemas.rounds import Announcement, Round
+from service.auth import Principal
+from service.pages import PageQuery, fetch_rows, to_page
+from service.tables import JobRow, ModelRow, RoundRow
+from workers.artifacts import canonical_json, sha256_of
+
+
+def add_round(session: Session, announcement: Announcement, now: datetime) -> Round:
+    """A draft. Its announcement, and the digest of that, never change again."""
+    announced = announcement.model_dump(mode="json")
+    row = RoundRow(
+        id=new_id("rnd"),
+        state="draft",
+        announcement=announced,
+        announcement_digest=sha256_of(canonical_json(announced)),
+        opens_at=announcement.opens_at,
+        closes_at=announcement.closes_at,
+        created_at=now,
+    )
+    session.add(row)
+    return _round(row, None, None)
+
+
+def get_round(session: Session, principal: Principal, round_id: str) -> Round:
+    return to_round(session, _found(session, principal, round_id, lock=False))
+
+
+def lock_round(session: Session, principal: Principal, round_id: str) -> RoundRow:
+    """The row, held until the transaction ends: a report and the close can't pass each other."""
+    return _found(session, principal, round_id, lock=True)
+
+
+def lock_due_rounds(session: Session, now: datetime) -> Sequence[RoundRow]:
+    """Open rounds whose deadline has passed, except those that another transaction holds."""
+    due = select(RoundRow).where(RoundRow.state == "open", RoundRow.closes_at <= now)
+    return session.scalars(due.with_for_update(skip_locked=True)).all()
+
+
+def list_rounds(session: Session, principal: Principal, page: PageQuery) -> ListPage[Round]:
+    rows, has_more = fetch_rows(session, _visible(principal), page, id_column=RoundRow.id)
+    return to_page(_to_rounds(session, rows), has_more)
+
+
+def to_round(session: Session, row: RoundRow) -> Round:
+    return _to_rounds(session, [row])[0]
+
+
+def _visible(principal: Principal) -> Select[RoundRow]:
+    """A draft that was cancelled was never announced, so its groups never see it either."""
+    rounds = select(RoundRow)
+    return rounds if principal.is_operator else rounds.where(RoundRow.opened_at.is_not(None))
+
+
+def _found(session: Session, principal: Principal, round_id: str, *, lock: bool) -> RoundRow:
+    statement = _visible(principal).where(RoundRow.id == round_id)
+    row = session.scalar(statement.with_for_update() if lock else statement)
+    if row is None:
+        raise NotFound(f"there is no round {round_id}")
+    return row
+
+
+def _to_rounds(session: Session, rows: Sequence[RoundRow]) -> list[Round]:
+    session.flush()  # a job made in this transaction belongs to its round's body
+    ids = [row.id for row in rows]
+    jobs = _ids_by_round(session, select(JobRow.round_id, JobRow.id), JobRow.round_id.in_(ids))
+    models = _ids_by_round(
+        session, select(ModelRow.round_id, ModelRow.id), ModelRow.round_id.in_(ids)
+    )
+    return [_round(row, jobs.get(row.id), models.get(row.id)) for row in rows]
+
+
+def _ids_by_round(
+    session: Session, statement: Select[str, str], condition: Any
+) -> dict[str, str]:
+    return dict(session.execute(statement.where(condition)).all())
+
+
+def _round(row: RoundRow, job_id: str | None, model_id: str | None) -> Round:
+    return Round.model_validate(
+        {
+            "id": row.id,
+            "state": row.state,
+            "announcement": row.announcement,
+            "announcement_digest": row.announcement_digest,
+            "job_id": job_id,
+            "model_id": model_id,
+            "failure": row.failure,
+            "created_at": row.created_at,
+            "opened_at": row.opened_at,
+            "closed_at": row.closed_at,
+            "settled_at": row.settled_at,
+        }
+    )

@@ -1,0 +1,66 @@
+"""Settings, read once from the environment (`TRUTHTUNE_…`). Each default has its reason."""
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="TRUTHTUNE_", frozen=True, extra="ignore")
+
+    home: Path = Field(
+        Path(".truthtune"),
+        description="Folder of everything local: database, artifacts, key secret. "
+        "Beside the working directory, so that two checkouts don't share state.",
+    )
+    database_url: str | None = Field(
+        None,
+        description="SQLAlchemy URL; default SQLite in `home`, which needs no server. "
+        "PostgreSQL: `postgresql+psycopg://user@host/name`.",
+    )
+    artifacts_url: str | None = Field(
+        None,
+        description="Folder or fsspec URL (`s3://…`) of the artifact store; default in `home`. "
+        "On a cluster every Ray node must reach it.",
+    )
+    key_secret: str | None = Field(
+        None,
+        min_length=32,
+        description="Secret of the API keys' HMAC; default: made once in `home`, mode 0600.",
+    )
+    host: str = Field("127.0.0.1", description="Loopback, so that a first start exposes nothing.")
+    port: int = Field(8321, ge=0, le=65535, description="0 takes a free port.")
+    max_upload_bytes: int = Field(
+        256 * 2**20, ge=1, description="256 MiB: a million preference pairs of ordinary length."
+    )
+    ray_address: str | None = Field(
+        None, description="An existing Ray cluster; default: a local Ray in the coordinator."
+    )
+    train_workers: int = Field(
+        1, ge=1, description="Ray Train workers; 1 uses every core of one machine already."
+    )
+    lease_seconds: float = Field(
+        30, gt=0, description="A coordinator silent for so long loses its job to another."
+    )
+    heartbeat_seconds: float = Field(
+        5, gt=0, description="Six heartbeats in a lease, so that one slow commit loses nothing."
+    )
+    poll_seconds: float = Field(
+        1, gt=0, description="How often the coordinator looks for closed rounds: one cheap query."
+    )
+    max_attempts: int = Field(
+        10,
+        ge=1,
+        description="Claims of one job before it fails: a job that kills its coordinator "
+        "must not do so for ever.",
+    )
+
+    @cached_property
+    def resolved_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{(self.home / 'truthtune.db').resolve()}"
+
+    @cached_property
+    def resolved_artifacts_url(self) -> str:
+        return self.artifacts_url or str((self.home / "artifacts").resolve())

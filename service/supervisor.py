@@ -1,0 +1,62 @@
+"""Child processes with one lifetime: when one ends, all end; when the parent ends, all end."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+_POLL_SECONDS = 0.1
+_GRACE_SECONDS = 15.0
+"""For a coordinator to hand its job back and for the API to finish its responses."""
+
+
+def run_together(commands: Sequence[Sequence[str]]) -> int:
+    """Run all commands until one ends or SIGINT or SIGTERM comes; then end the others.
+
+    Returns 0 after such a signal; else the status of the first to end, 1 if that was 0: neither is
+    meant to end by itself. Each child's standard input is a pipe that closes when this process
+    dies, whatever killed it: see `end_with_parent`.
+    """
+    stopped = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    children = [subprocess.Popen(command, stdin=subprocess.PIPE) for command in commands]
+    try:
+        while all(child.poll() is None for child in children) and not stopped.is_set():
+            stopped.wait(_POLL_SECONDS)
+        statuses = [child.returncode for child in children if child.returncode is not None]
+    finally:
+        _end(children)
+    return 0 if stopped.is_set() else next((status for status in statuses if status), 1)
+
+
+def end_with_parent() -> None:
+    """Called in a child of `run_together`: SIGTERM to itself once the parent is gone."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
+
+
+def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        if child.poll() is None:
+            child.terminate()
+    deadline = time.monotonic() + _GRACE_SECONDS
+    for child in children:
+        try:
+            child.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()

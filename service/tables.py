@@ -1,0 +1,261 @@
+"""Every table. The migrations in `migrations/versions` create exactly these (a test compares)."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    MetaData,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC; SQLite stores no zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a datetime without a zone reached the database: {value!r}")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON(),
+        list[Any]: JSON(),
+        str: String(255),
+    }
+
+
+class GroupRow(Base):
+    __tablename__ = "groups"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime]
+
+
+class KeyRow(Base):
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    scope: Mapped[str]
+    group_id: Mapped[str | None] = mapped_column(ForeignKey("groups.id"))
+    name: Mapped[str]
+    secret_hmac: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class FileRow(Base):
+    """`owner_id` is a group's id, or `operator`."""
+
+    __tablename__ = "files"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner_id: Mapped[str] = mapped_column(index=True)
+    purpose: Mapped[str]
+    filename: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    lines: Mapped[int | None]
+    sha256: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class RoundRow(Base):
+    __tablename__ = "rounds"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str] = mapped_column(index=True)
+    announcement: Mapped[dict[str, Any]]
+    announcement_digest: Mapped[str]
+    opens_at: Mapped[datetime | None]
+    closes_at: Mapped[datetime | None]
+    failure: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+    opened_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
+    settled_at: Mapped[datetime | None]
+
+
+class ReportRow(Base):
+    __tablename__ = "reports"
+    __table_args__ = (UniqueConstraint("round_id", "group_id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"))
+    group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"))
+    payload: Mapped[dict[str, Any]]
+    digest: Mapped[str]
+    probe: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    data_sha256: Mapped[str | None]
+    submitted_at: Mapped[datetime]
+
+
+class JobRow(Base):
+    """A job and its lease. A write needs the row's `fencing_token`, which each claim raises."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"), unique=True)
+    status: Mapped[str] = mapped_column(index=True)
+    input: Mapped[dict[str, Any]]
+    attempts: Mapped[int] = mapped_column(default=0)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    fencing_token: Mapped[int] = mapped_column(BigInteger, default=0)
+    lease_owner: Mapped[str | None]
+    lease_expires_at: Mapped[datetime | None]
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobStageRow(Base):
+    """A stage that was started; `digest` once it is done, and then it is never run again."""
+
+    __tablename__ = "job_stages"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    digest: Mapped[str | None]
+
+
+class JobEventRow(Base):
+    """Append-only."""
+
+    __tablename__ = "job_events"
+    __table_args__ = (UniqueConstraint("job_id", "sequence"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    sequence: Mapped[int]
+    type: Mapped[str]
+    level: Mapped[str]
+    message: Mapped[str] = mapped_column(String(4000))
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class ModelRow(Base):
+    __tablename__ = "models"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"), unique=True)
+    base_model: Mapped[str] = mapped_column(String(500))
+    base_model_revision: Mapped[str]
+    adapter_digest: Mapped[str]
+    files: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+
+
+class OutcomeRow(Base):
+    __tablename__ = "outcomes"
+
+    round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"), primary_key=True)
+    payload: Mapped[dict[str, Any]]
+    digest: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class InvoiceRow(Base):
+    __tablename__ = "invoices"
+    __table_args__ = (UniqueConstraint("round_id", "group_id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(unique=True)
+    round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"))
+    group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"), index=True)
+    status: Mapped[str]
+    amount_micro_units: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class PostingRow(Base):
+    """Double entry, append-only: the rows of one `entry_key` sum to zero in each currency."""
+
+    __tablename__ = "postings"
+    __table_args__ = (
+        UniqueConstraint("entry_key", "account"),
+        CheckConstraint("amount_micro_units <> 0", name="amount_not_zero"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    entry_key: Mapped[str]
+    account: Mapped[str] = mapped_column(index=True)
+    amount_micro_units: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str]
+    invoice_id: Mapped[str] = mapped_column(ForeignKey("invoices.id"))
+    created_at: Mapped[datetime]
+
+
+class ReceiptRow(Base):
+    __tablename__ = "receipts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    invoice_id: Mapped[str] = mapped_column(ForeignKey("invoices.id"), unique=True)
+    group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"), index=True)
+    body: Mapped[dict[str, Any]]
+    body_digest: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class IdempotencyRow(Base):
+    """The answer to a POST with an `Idempotency-Key`, written in the POST's own transaction."""
+
+    __tablename__ = "idempotency_keys"
+
+    owner_id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_digest: Mapped[str]
+    status: Mapped[int]
+    body: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class AuditRow(Base):
+    """Append-only: who did what to whom."""
+
+    __tablename__ = "audit_log"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+APPEND_ONLY_TABLES = ("job_events", "postings", "audit_log")
+"""Guarded by triggers that refuse UPDATE and DELETE, on SQLite and PostgreSQL."""

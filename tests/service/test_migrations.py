@@ -1,0 +1,165 @@
+"""The migrations make exactly the tables of the code, and guard what must not change."""
+
+from datetime import UTC, datetime
+from threading import Thread
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import DBAPIError
+
+import migrations
+from api_schemas.ids import new_id
+from service.database import Database
+from service.tables import (
+    APPEND_ONLY_TABLES,
+    AuditRow,
+    Base,
+    GroupRow,
+    InvoiceRow,
+    JobEventRow,
+    JobRow,
+    PostingRow,
+    RoundRow,
+)
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def test_the_migrated_schema_is_the_one_of_the_tables(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        assert compare_metadata(context, Base.metadata) == []
+    migrations.require_current_schema(database)
+
+
+def test_constraints_have_the_names_of_the_tables(database: Database) -> None:
+    found = inspect(database.engine)
+    for table in Base.metadata.sorted_tables:
+        names = {check["name"] for check in found.get_check_constraints(table.name)}
+        expected = {
+            str(constraint.name)
+            for constraint in table.constraints
+            if str(constraint.name).startswith("ck_")
+        }
+        assert names == expected
+
+
+def test_a_downgrade_leaves_nothing_and_can_be_undone(database: Database) -> None:
+    migrations.downgrade(database, "base")
+    assert _tables(database.engine) == {"alembic_version"}
+    assert migrations.current_revision(database) is None
+    migrations.upgrade(database)
+    migrations.require_current_schema(database)
+
+
+def test_upgrading_twice_changes_nothing(database: Database) -> None:
+    migrations.upgrade(database)
+    migrations.require_current_schema(database)
+
+
+def test_upgrades_at_the_same_time_end_with_one_schema(
+    database: Database, database_url: str
+) -> None:
+    migrations.downgrade(database, "base")
+    failures: list[Exception] = []
+
+    def upgrade() -> None:
+        own = Database(database_url)  # as in another process: no lock is shared
+        try:
+            migrations.upgrade(own)
+        except Exception as error:
+            failures.append(error)
+        finally:
+            own.dispose()
+
+    # Alembic's environment is a module global: one upgrade a process. So the others are simulated
+    # by running one after another has committed, which is what the lock makes of them.
+    for thread in [Thread(target=upgrade) for _ in range(3)]:
+        thread.start()
+        thread.join()
+    assert failures == []
+    migrations.require_current_schema(database)
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY_TABLES)
+@pytest.mark.parametrize("change", ["UPDATE {} SET created_at = NULL", "DELETE FROM {}"])
+def test_an_append_only_row_can_be_neither_changed_nor_deleted(
+    database: Database, table: str, change: str
+) -> None:
+    _fill(database)
+    with pytest.raises(DBAPIError, match=f"{table} is append-only"), database.write() as session:
+        session.execute(text(change.format(table)))
+    with database.read() as session:
+        assert session.scalar(text(f"SELECT count(*) FROM {table}")) == 1
+
+
+def test_postgresql_refuses_to_truncate_what_is_append_only(database: Database) -> None:
+    if database.is_sqlite:
+        return  # SQLite has no TRUNCATE
+    for table in APPEND_ONLY_TABLES:
+        with (
+            pytest.raises(DBAPIError, match=f"{table} is append-only"),
+            database.write() as session,
+        ):
+            session.execute(text(f"TRUNCATE {table}"))
+
+
+def test_every_table_that_the_code_calls_append_only_is_guarded(database: Database) -> None:
+    query = (
+        "SELECT DISTINCT tbl_name FROM sqlite_master WHERE type = 'trigger'"
+        if database.is_sqlite
+        else "SELECT DISTINCT event_object_table FROM information_schema.triggers"
+    )
+    with database.read() as session:
+        assert set(session.scalars(text(query))) == set(APPEND_ONLY_TABLES)
+
+
+def _fill(database: Database) -> None:
+    """One row in every append-only table, and the rows they point to."""
+    group = GroupRow(id=new_id("grp"), name="teachers", created_at=NOW)
+    round_ = RoundRow(
+        id=new_id("rnd"), state="open", announcement={}, announcement_digest="", created_at=NOW
+    )
+    job = JobRow(id=new_id("job"), round_id=round_.id, status="queued", input={}, created_at=NOW)
+    invoice = InvoiceRow(
+        id=new_id("inv"),
+        number=1,
+        round_id=round_.id,
+        group_id=group.id,
+        status="open",
+        amount_micro_units=1,
+        currency="EUR",
+        created_at=NOW,
+    )
+    event = JobEventRow(
+        id=new_id("evt"),
+        job_id=job.id,
+        sequence=1,
+        type="job_queued",
+        level="info",
+        message="",
+        data={},
+        created_at=NOW,
+    )
+    posting = PostingRow(
+        id=new_id("pst"),
+        entry_key="invoice",
+        account="revenue",
+        amount_micro_units=1,
+        currency="EUR",
+        invoice_id=invoice.id,
+        created_at=NOW,
+    )
+    entry = AuditRow(id=new_id("aud"), actor="a", action="b", subject="c", created_at=NOW)
+    with database.write() as session:
+        for rows in ([group, round_], [job, invoice], [event, posting, entry]):
+            session.add_all(rows)
+            session.flush()
+
+
+def _tables(engine: Engine) -> set[str]:
+    return set(inspect(engine).get_table_names())

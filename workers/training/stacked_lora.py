@@ -1,0 +1,154 @@
+"""The LoRA adapters of all worlds, stacked over one frozen base model.
+
+A linear layer with W adapters computes y = x·Mᵀ + s·(x·Aᵀ)·Bᵀ with A, B of the world that the row
+belongs to (Hu et al. 2021, arXiv 2106.09685; s = alpha / r): two batched products for all worlds
+together. Rows come in equal blocks, one block a world of the current selection.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class StackedLinear(nn.Module):
+    """A frozen linear layer and W adapters; which of them apply is the owner's `selection`."""
+
+    def __init__(self, base: nn.Linear, owner: "StackedAdapters", name: str):
+        super().__init__()
+        self.base = base
+        # Not registered as submodules: the parameters belong to the owner alone.
+        self._owner = (owner,)
+        self._name = name
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.base(x)
+        owner = self._owner[0]
+        if owner.selection is None:
+            return y
+        selection = owner.selection
+        a_Wri, b_Wor = owner.a[self._name][selection], owner.b[self._name][selection]
+        x_WKi = x.reshape(len(selection), -1, x.shape[-1]).to(a_Wri.dtype)
+        delta_WKo = (x_WKi @ a_Wri.mT) @ b_Wor.mT
+        return y + (owner.scaling * delta_WKo).to(y.dtype).view(y.shape)
+
+
+class StackedAdapters(nn.Module):
+    """Adapters for `worlds` worlds on the last `top_layers` layers of a model.
+
+    Adapters start as PEFT's do: A uniform with Kaiming's bound, B zero; A is the same in every
+    world, so that worlds differ by their rewards only. Parameters are float32 at least.
+    """
+
+    def __init__(
+        self, model: Any, *, worlds: int, rank: int, alpha: float, top_layers: int | None, seed: int
+    ):
+        super().__init__()
+        self.worlds, self.rank, self.alpha = worlds, rank, alpha
+        self.scaling = alpha / rank
+        self.selection: list[int] | None = None
+        """The world of each block of rows, or None for the base model alone."""
+        layers = model.model.layers
+        self.top_layers = min(top_layers or len(layers), len(layers))
+        self.first_layer = len(layers) - self.top_layers
+        self.a, self.b = nn.ParameterDict(), nn.ParameterDict()
+        generator = torch.Generator().manual_seed(seed)
+        self._replaced: list[tuple[nn.Module, str, nn.Linear]] = []
+        for index in range(self.first_layer, len(layers)):
+            for path in TARGETS:
+                self._attach(layers[index], path, f"{index}:{path}", generator)
+
+    def _attach(self, layer: nn.Module, target: str, name: str, generator: torch.Generator) -> None:
+        for block in (layer.self_attn, layer.mlp):
+            linear = getattr(block, target, None)
+            if linear is None:
+                continue
+            weight = linear.weight
+            dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+            bound = math.sqrt(1 / linear.in_features)  # Kaiming uniform with a = √5
+            a_ri = torch.rand((self.rank, linear.in_features), generator=generator)
+            a_ri = ((2 * a_ri - 1) * bound).to(weight.device, dtype)
+            self.a[name] = nn.Parameter(a_ri.expand(self.worlds, -1, -1).clone())
+            zeros = torch.zeros((self.worlds, linear.out_features, self.rank), dtype=dtype)
+            self.b[name] = nn.Parameter(zeros.to(weight.device))
+            setattr(block, target, StackedLinear(linear, self, name))
+            self._replaced.append((block, target, linear))
+
+    def detach(self) -> None:
+        """Give the base model its own linear layers back."""
+        for block, target, linear in self._replaced:
+            setattr(block, target, linear)
+        self._replaced.clear()
+
+    @contextmanager
+    def select(self, worlds: Sequence[int] | None) -> Iterator[None]:
+        """Within the block, rows belong to these worlds in equal blocks; None: the base model."""
+        before, self.selection = self.selection, None if worlds is None else list(worlds)
+        try:
+            yield
+        finally:
+            self.selection = before
+
+    def world_state(self, world: int) -> dict[str, Tensor]:
+        """A copy of one world's parameters, under PEFT's names."""
+        return {
+            _peft_key(name, kind): parameters[name].detach()[world].cpu().clone()
+            for kind, parameters in (("A", self.a), ("B", self.b))
+            for name in parameters
+        }
+
+    @torch.no_grad()
+    def load_world_state(self, world: int, state: dict[str, Tensor]) -> None:
+        for kind, parameters in (("A", self.a), ("B", self.b)):
+            for name in parameters:
+                parameters[name][world] = state[_peft_key(name, kind)].to(parameters[name])
+
+    def parameters_by_world(self) -> list[nn.Parameter]:
+        """All parameters; the first axis of each is the world."""
+        return [*self.a.values(), *self.b.values()]
+
+
+def _peft_key(name: str, kind: str) -> str:
+    index, target = name.split(":")
+    block = "self_attn" if target in TARGETS[:4] else "mlp"
+    return f"base_model.model.model.layers.{index}.{block}.{target}.lora_{kind}.weight"
+
+
+def save_peft(
+    folder: Path,
+    state: dict[str, Tensor],
+    *,
+    base_model: str,
+    rank: int,
+    alpha: float,
+    layers: list[int],
+) -> None:
+    """Write one adapter as `peft` does: adapter_config.json and adapter_model.safetensors."""
+    from peft import LoraConfig
+    from safetensors.torch import save_file
+
+    targets = sorted({key.split(".")[-3] for key in state})
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # peft divides it by r; a float is fine
+        target_modules=targets,
+        layers_to_transform=layers,
+        layers_pattern="layers",
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base_model,
+        inference_mode=True,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    # sorted: PEFT keeps the targets as a set, whose order would change the file's digest
+    config.target_modules = targets
+    config.save_pretrained(str(folder))
+    tensors = {key: tensor.float().contiguous() for key, tensor in sorted(state.items())}
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
