@@ -1,13 +1,13 @@
 """The lines of uploaded JSONL files, and a parser that names the line and what is wrong there."""
 
-import json
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from api_schemas.base import Schema
 from api_schemas.errors import InvalidInput
+from api_schemas.strict_json import NotJsonError, parse_json
 
 MAX_TEXT = 32_768
 """Characters in a prompt or a response at most."""
@@ -91,40 +91,16 @@ def _parse_line(raw: bytes, number: int, model: type[Line]) -> Line:
         text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise _BadLineError(f"not UTF-8 at byte {error.start + 1} of the line") from None
-    value = _parse_json(text)
+    try:
+        value = parse_json(text)
+    except NotJsonError as error:
+        raise _BadLineError(str(error)) from None
     if not isinstance(value, dict):
         raise _BadLineError(f"a JSON object is expected, not {type(value).__name__}")
     try:
         return model.model_validate(value, strict=True)
     except ValidationError as error:
         raise _BadLineError("; ".join(_reason(detail) for detail in error.errors())) from None
-
-
-def _parse_json(text: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_object)
-    except json.JSONDecodeError as error:
-        raise _BadLineError(f"not JSON: {error.msg} at column {error.colno}") from None
-    except RecursionError:
-        raise _BadLineError("nested too deeply") from None
-    except _BadLineError:
-        raise
-    except ValueError as error:  # an integer with more digits than Python converts
-        raise _BadLineError(str(error)) from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise _BadLineError(f"{name} is not JSON")
-
-
-def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Python keeps the last of two equal keys, other readers the first: the file is ambiguous."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _BadLineError(f"the key {key!r} occurs twice")
-        found[key] = value
-    return found
 
 
 def _reason(detail: Any) -> str:

@@ -88,7 +88,7 @@ class ProgressEvent(Schema):
     type: EventType
     level: Literal["info", "warning", "error"] = "info"
     message: str
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = Field(default_factory=dict)
 
 
 class ReportInput(Schema):

@@ -26,8 +26,12 @@ class WorldOutcome(Schema):
     divergence_optimum: float
     effective_samples_mean: float
     effective_samples_minimum: float
-    low_support_prompts: int = Field(description="Prompts whose effective sample is below 5 % of N.")
-    support_ratio: float = Field(description="KL of the optimum / log N; above 0.5 the pool is small.")
+    low_support_prompts: int = Field(
+        description="Prompts whose effective sample is below 5 % of N."
+    )
+    support_ratio: float = Field(
+        description="KL of the optimum / log N; above 0.5 the pool is small."
+    )
 
 
 class GroupOutcome(Schema):
@@ -35,16 +39,24 @@ class GroupOutcome(Schema):
 
     group_id: GroupId
     size: int
-    excluded: str | None = Field(description="Why the group was left out; then it pays nothing.")
-    valuation_initial: float | None = Field(description="v_i of the initial model, in [0, 1].")
-    valuation: float | None = Field(description="v_i of the chosen model, in [0, 1].")
-    others_welfare_without: float | None = Field(description="ASW₋ᵢ of the world without the group.")
-    others_welfare_with: float | None = Field(description="ASW₋ᵢ of the chosen model.")
-    payment: float | None = Field(description="The difference of these two, agent·reward units.")
-    amount_micro_units: int | None = Field(description="floor(payment × price).")
-    utility: float | None = Field(description="size · valuation − payment.")
+    excluded: str | None = Field(
+        None, description="Why the group was left out; then it pays nothing."
+    )
+    valuation_initial: float | None = Field(
+        None, description="v_i of the initial model, in [0, 1]."
+    )
+    valuation: float | None = Field(None, description="v_i of the chosen model, in [0, 1].")
+    others_welfare_without: float | None = Field(
+        None, description="ASW₋ᵢ of the world without the group."
+    )
+    others_welfare_with: float | None = Field(None, description="ASW₋ᵢ of the chosen model.")
+    payment: float | None = Field(
+        None, description="The difference of these two, agent·reward units."
+    )
+    amount_micro_units: int | None = Field(None, description="floor(payment × price).")
+    utility: float | None = Field(None, description="size · valuation − payment.")
     clipped_share: float | None = Field(
-        description="Share of fresh samples whose score fell outside the pool's range."
+        None, description="Share of fresh samples whose score fell outside the pool's range."
     )
 
 

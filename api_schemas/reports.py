@@ -27,7 +27,9 @@ class ReportPut(Schema):
         }
     )
 
-    size: int = Field(ge=1, le=10**9, description="Agents in the group, at most the announced bound.")
+    size: int = Field(
+        ge=1, le=10**9, strict=True, description="Agents in the group, at most the announced bound."
+    )
     reward_model: RewardModelSpec
 
 

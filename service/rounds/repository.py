@@ -81,9 +81,7 @@ def _to_rounds(session: Session, rows: Sequence[RoundRow]) -> list[Round]:
     return [_round(row, jobs.get(row.id), models.get(row.id)) for row in rows]
 
 
-def _ids_by_round(
-    session: Session, statement: Select[str, str], condition: Any
-) -> dict[str, str]:
+def _ids_by_round(session: Session, statement: Select[str, str], condition: Any) -> dict[str, str]:
     return dict(session.execute(statement.where(condition)).all())
 
 

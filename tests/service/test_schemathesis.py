@@ -23,14 +23,15 @@ from service.app import create_app
 from service.dependencies import AppState
 from service.settings import Settings
 
-POSITIVE_CHECKS = [
+ANSWER_CHECKS = [
     not_a_server_error,
     status_code_conformance,
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
-    negative_data_rejection,
 ]
+# A request with a part replaced by a valid one may no longer be the bad one it was made to be.
+ALL_CHECKS = [*ANSWER_CHECKS, negative_data_rejection]
 schema = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
 
 
@@ -77,13 +78,13 @@ def _set_scene(base_url: str, state: AppState) -> Live:
 @schema.parametrize()
 @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_generated_requests_get_documented_answers(case: schemathesis.Case, live: Live) -> None:
-    headers, checks = live.operator, CHECKS
+    headers, checks = live.operator, ALL_CHECKS
     if case.path == "/v1/rounds/{round_id}/report":
-        headers, checks = live.group, POSITIVE_CHECKS
+        headers, checks = live.group, ANSWER_CHECKS
         case.path_parameters["round_id"] = live.round_id
     if case.path == "/v1/rounds" and isinstance(case.body, dict):
         # Otherwise nearly every announcement would end at its unknown file.
-        checks = POSITIVE_CHECKS
+        checks = ANSWER_CHECKS
         if isinstance(case.body.get("prompts_file_id"), str):
             case.body["prompts_file_id"] = live.prompts_file_id
         if isinstance(case.body.get("base_model"), str):

@@ -130,7 +130,9 @@ def sample_pool(
     return _pool(base, lines, encoded, torch.cat(tokens), torch.cat(lengths), log_q_XJ)
 
 
-def enumerate_pool(base: BaseModel, lines: list[PromptLine], max_new_tokens: int) -> Pool:
+def enumerate_pool(
+    base: BaseModel, lines: list[PromptLine], max_new_tokens: int, first_index: int = 0
+) -> Pool:
     """Every possible response with its exact probability under the initial model.
 
     Raises InvalidInput if a prompt has more than MAX_ENUMERATED responses.
@@ -157,7 +159,7 @@ def enumerate_pool(base: BaseModel, lines: list[PromptLine], max_new_tokens: int
     for row, response in zip(tokens_JT, rows, strict=True):
         row[: len(response)] = torch.tensor(response)
     lengths_J = torch.tensor([len(response) for response in rows])
-    encoded = encode_prompts(base, [line.prompt for line in lines], max_new_tokens)
+    encoded = encode_prompts(base, [line.prompt for line in lines], max_new_tokens, first_index)
     tokens_XJT = tokens_JT.expand(len(lines), -1, -1).contiguous()
     lengths_XJ = lengths_J.expand(len(lines), -1).contiguous()
     decoder = Decoder(base.model)

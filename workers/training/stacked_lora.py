@@ -80,7 +80,7 @@ class StackedAdapters(nn.Module):
             setattr(block, target, StackedLinear(linear, self, name))
             self._replaced.append((block, target, linear))
 
-    def detach(self) -> None:
+    def close(self) -> None:
         """Give the base model its own linear layers back."""
         for block, target, linear in self._replaced:
             setattr(block, target, linear)

@@ -4,6 +4,7 @@ Every world draws its own rollouts from its own policy, with random numbers comm
 batch. World −i never sees a reward of group i, nor a response drawn from a policy that did.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -122,6 +123,10 @@ class WorldsTrainer:
     def active(self) -> list[int]:
         return [world for world, record in enumerate(self.records) if not record.stopped]
 
+    def close(self) -> None:
+        """Give the base model, which others may use, its own layers back."""
+        self.adapters.close()
+
     def train(self, save: Callable[[], None] = lambda: None) -> Iterator[StepReport]:
         """Run to the announced steps or until no world improves; yields a report a step."""
         settings = self.task.settings
@@ -132,6 +137,7 @@ class WorldsTrainer:
             report = self._gradient(prompts, rollouts, welfare_KPJ)
             self.shares.add_up([p.grad for p in self.parameters if p.grad is not None])
             clip_by_world(self.parameters, settings.gradient_clip)
+            self._set_learning_rate()
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.step += 1
@@ -139,6 +145,14 @@ class WorldsTrainer:
             if self.step % settings.evaluate_every == 0 or self.step == settings.steps:
                 yield self._evaluate()
                 save()
+
+    def _set_learning_rate(self) -> None:
+        """A function of the step alone, so that a resumed training needs no scheduler's state."""
+        settings = self.task.settings
+        left = 1 - self.step / settings.steps
+        share = left if settings.learning_rate_schedule == "linear" else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * share
 
     def _prompts_of_step(self) -> list[int]:
         """This step's prompts: every prompt once an epoch, in an order that depends on the seed."""
@@ -256,7 +270,8 @@ class WorldsTrainer:
             record.best_state, record.misses = self.adapters.world_state(world), 0
             return
         record.misses += 1
-        record.stopped = record.misses >= self.task.settings.patience
+        diverged = not math.isfinite(welfare)
+        record.stopped = diverged or record.misses >= self.task.settings.patience
 
     def _pool_welfare(
         self, policy_KXJ: np.ndarray, worlds: list[int] | None

@@ -1,0 +1,42 @@
+"""`Truthtune`: the service's resources as namespaces of one client."""
+
+from types import TracebackType
+from typing import Self
+
+from client.http import Connection
+from client.jobs import Jobs
+from client.models import Models
+from client.resources import Files, Groups, Invoices, Keys, Receipts, Rounds
+
+
+class Truthtune:
+    """A synchronous client; the key decides whether it speaks for the operator or for a group.
+
+    `timeout` is in seconds, for each wait for the network. Every failure is an error of
+    `api_schemas.errors`; `Unreachable` if no answer came. Use it as a context manager, or `close`.
+    """
+
+    def __init__(self, base_url: str, api_key: str, *, timeout: float = 60.0, retries: int = 4):
+        self._connection = Connection(base_url, api_key, timeout=timeout, retries=retries)
+        self.groups = Groups(self._connection)
+        self.keys = Keys(self._connection)
+        self.files = Files(self._connection)
+        self.rounds = Rounds(self._connection)
+        self.jobs = Jobs(self._connection)
+        self.models = Models(self._connection)
+        self.invoices = Invoices(self._connection)
+        self.receipts = Receipts(self._connection)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""The commands of `truthtune` that talk to a service, a file for each noun."""

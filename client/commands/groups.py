@@ -1,0 +1,35 @@
+"""`truthtune group …`: the operator registers groups and gives them keys."""
+
+from typing import Annotated
+
+import typer
+
+from client.commands.context import AsJson, connect, print_many, print_one
+
+app = typer.Typer(no_args_is_help=True, help="Groups and their API keys (operator).")
+
+
+@app.command()
+def create(context: typer.Context, name: str, as_json: AsJson = False) -> None:
+    """Register a group."""
+    with connect(context) as client:
+        print_one(client.groups.create(name), as_json)
+
+
+@app.command("list")
+def list_groups(context: typer.Context, as_json: AsJson = False) -> None:
+    """All groups, newest first."""
+    with connect(context) as client:
+        print_many(client.groups.list(), ["id", "name", "created_at"], as_json)
+
+
+@app.command("create-key")
+def create_key(
+    context: typer.Context,
+    group_id: str,
+    name: Annotated[str, typer.Option(help="A note to tell keys apart.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key for a group. Its secret is shown this once."""
+    with connect(context) as client:
+        print_one(client.groups.create_key(group_id, name), as_json)

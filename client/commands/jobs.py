@@ -1,0 +1,52 @@
+"""`truthtune job …`: watch the computation of a closed round."""
+
+import typer
+
+from client.commands.context import AsJson, connect, console, print_many, print_one
+from client.progress import JobProgress
+
+app = typer.Typer(no_args_is_help=True, help="Jobs: the computation of a closed round.")
+
+
+@app.command()
+def watch(context: typer.Context, job_id: str, as_json: AsJson = False) -> None:
+    """Show a job until it has ended; exits with 1 unless it succeeded. --json: one event a line."""
+    with connect(context) as client:
+        if as_json:
+            job = client.jobs.wait(job_id, lambda event: typer.echo(event.model_dump_json()))
+        else:
+            with JobProgress(console()) as progress:
+                job = client.jobs.wait(job_id, progress.show)
+    if job.status != "succeeded":
+        reason = f": {job.error.message}" if job.error else ""
+        typer.echo(f"truthtune: job {job_id} {job.status}{reason}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(context: typer.Context, job_id: str, as_json: AsJson = False) -> None:
+    """A job's status and stages."""
+    with connect(context) as client:
+        print_one(client.jobs.get(job_id), as_json)
+
+
+@app.command("list")
+def list_jobs(context: typer.Context, as_json: AsJson = False) -> None:
+    """Jobs, newest first."""
+    with connect(context) as client:
+        columns = ["id", "round_id", "status", "attempts", "created_at", "finished_at"]
+        print_many(client.jobs.list(), columns, as_json)
+
+
+@app.command()
+def cancel(context: typer.Context, job_id: str, as_json: AsJson = False) -> None:
+    """Ask a job to stop (operator)."""
+    with connect(context) as client:
+        print_one(client.jobs.cancel(job_id), as_json)
+
+
+@app.command()
+def retry(context: typer.Context, job_id: str, as_json: AsJson = False) -> None:
+    """Queue a failed or cancelled job again; finished stages are kept (operator)."""
+    with connect(context) as client:
+        print_one(client.jobs.retry(job_id), as_json)

@@ -1,0 +1,34 @@
+"""`truthtune model …`: what a settled round delivered."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from client.commands.context import AsJson, connect, print_json, print_many
+
+app = typer.Typer(no_args_is_help=True, help="Tuned models.")
+
+
+@app.command("list")
+def list_models(context: typer.Context, as_json: AsJson = False) -> None:
+    """Models, newest first."""
+    with connect(context) as client:
+        columns = ["id", "round_id", "base_model", "created_at"]
+        print_many(client.models.list(), columns, as_json)
+
+
+@app.command()
+def download(
+    context: typer.Context,
+    model_id: str,
+    folder: Annotated[Path | None, typer.Option(help="Default: the model's id.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download an adapter in PEFT's format, checked by sha256; goes on where it broke off."""
+    with connect(context) as client:
+        target = client.models.download(model_id, folder or Path(model_id))
+    if as_json:
+        print_json({"model_id": model_id, "folder": str(target)})
+    else:
+        typer.echo(target)

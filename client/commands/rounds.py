@@ -1,0 +1,94 @@
+"""`truthtune round …`: announce, open, close, look."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api_schemas.outcomes import Outcome
+from api_schemas.rounds import RoundCreate
+from client.commands.context import (
+    AsJson,
+    connect,
+    console,
+    print_many,
+    print_one,
+    read_document,
+    validated,
+)
+from client.outcome_tables import group_table, summary_lines, world_outcome_table
+
+app = typer.Typer(no_args_is_help=True, help="Rounds.")
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    announcement: Annotated[Path, typer.Argument(help="A JSON or TOML file.")],
+    prompts_file_id: Annotated[
+        str | None, typer.Option(help="Takes the place of the file's prompts_file_id.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Announce a round, as a draft (operator)."""
+    value = read_document(announcement)
+    if prompts_file_id is not None and isinstance(value, dict):
+        value["prompts_file_id"] = prompts_file_id
+    body: RoundCreate = validated(RoundCreate, value, str(announcement))
+    with connect(context) as client:
+        print_one(client.rounds.create(body), as_json)
+
+
+@app.command("open")
+def open_round(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
+    """Take reports from now on (operator)."""
+    with connect(context) as client:
+        print_one(client.rounds.open(round_id), as_json)
+
+
+@app.command()
+def close(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
+    """End the reports and queue the job (operator)."""
+    with connect(context) as client:
+        print_one(client.rounds.close(round_id), as_json)
+
+
+@app.command()
+def cancel(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
+    """Give a round up for good; nobody is invoiced (operator)."""
+    with connect(context) as client:
+        print_one(client.rounds.cancel(round_id), as_json)
+
+
+@app.command()
+def show(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
+    """One round with its announcement."""
+    with connect(context) as client:
+        print_one(client.rounds.get(round_id), as_json)
+
+
+@app.command("list")
+def list_rounds(context: typer.Context, as_json: AsJson = False) -> None:
+    """Rounds, newest first."""
+    with connect(context) as client:
+        columns = ["id", "state", "announcement.name", "job_id", "model_id", "created_at"]
+        print_many(client.rounds.list(), columns, as_json)
+
+
+@app.command()
+def outcome(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
+    """Valuations, payments and optimality gaps of a settled round."""
+    with connect(context) as client:
+        found = client.rounds.outcome(round_id)
+    if as_json:
+        print_one(found, as_json)
+    else:
+        _print_outcome(found)
+
+
+def _print_outcome(outcome: Outcome) -> None:
+    screen = console()
+    screen.print(group_table(outcome, {}))
+    screen.print(world_outcome_table(outcome, {}))
+    for line in summary_lines(outcome):
+        screen.print(line, soft_wrap=True)

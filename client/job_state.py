@@ -1,0 +1,104 @@
+"""What a job's events tell so far: stages, worlds, warnings. Plain values, no display."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from api_schemas.jobs import STAGES, JobEvent
+
+_WARNINGS_KEPT = 3
+
+
+@dataclass
+class StageState:
+    started_at: datetime | None = None
+    seconds: float | None = None
+    done: float | None = None
+    total: float | None = None
+    unit: str = ""
+
+
+@dataclass
+class WorldState:
+    """Figures of one world; `held_out` ones come from the pool that decides early stopping."""
+
+    step: int | None = None
+    steps: int | None = None
+    welfare: float | None = None
+    divergence: float | None = None
+    reward: float | None = None
+    held_out_welfare: float | None = None
+    held_out_divergence: float | None = None
+    best_step: int | None = None
+
+
+@dataclass
+class JobState:
+    stages: dict[str, StageState] = field(
+        default_factory=lambda: {name: StageState() for name in STAGES}
+    )
+    worlds: dict[str, WorldState] = field(default_factory=dict)
+    warnings: deque[str] = field(default_factory=lambda: deque(maxlen=_WARNINGS_KEPT))
+    status: str = "queued"
+
+    def apply(self, event: JobEvent) -> None:
+        """Take an event in. Figures that it lacks, or that are of another type, stay as they were:
+        a display must not fail because a newer service tells other things."""
+        data = event.data
+        if event.type == "job_claimed":
+            self.status = "running"
+        elif event.type in ("job_queued", "job_succeeded", "job_failed", "job_cancelled"):
+            self.status = event.type.removeprefix("job_")
+        if event.level != "info" or event.type in ("warning", "group_excluded"):
+            self.warnings.append(event.message)
+        if isinstance(name := data.get("stage"), str):
+            self._apply_to_stage(self.stages.setdefault(name, StageState()), event)
+        if event.type in ("training_step", "world_evaluated"):
+            self._apply_to_worlds(data)
+
+    def _apply_to_stage(self, stage: StageState, event: JobEvent) -> None:
+        data = event.data
+        if event.type == "stage_started":
+            stage.started_at, stage.seconds = event.created_at, None
+        elif event.type == "stage_finished":
+            elapsed = _elapsed(stage.started_at, event.created_at)
+            stage.seconds = _number(data.get("seconds"), elapsed)
+        elif event.type == "stage_progress":
+            stage.done = _number(data.get("done"), stage.done)
+            stage.total = _number(data.get("total"), stage.total)
+            stage.unit = str(data.get("unit") or stage.unit)
+        elif event.type == "training_step":
+            stage.done = _number(data.get("step"), stage.done)
+            stage.total = _number(data.get("steps"), stage.total)
+            stage.unit = "steps"
+
+    def _apply_to_worlds(self, data: dict[str, Any]) -> None:
+        listed = data.get("worlds")
+        for figures in listed if isinstance(listed, list) else []:
+            if not isinstance(figures, dict) or "world" not in figures:
+                continue
+            world = self.worlds.setdefault(str(figures["world"]), WorldState())
+            world.step = _integer(data.get("step"), world.step)
+            world.steps = _integer(data.get("steps"), world.steps)
+            world.welfare = _number(figures.get("welfare"), world.welfare)
+            world.divergence = _number(figures.get("kl"), world.divergence)
+            world.reward = _number(figures.get("reward"), world.reward)
+            world.held_out_welfare = _number(figures.get("welfare_holdout"), world.held_out_welfare)
+            world.held_out_divergence = _number(
+                figures.get("divergence_holdout"), world.held_out_divergence
+            )
+            world.best_step = _integer(figures.get("best_step"), world.best_step)
+
+
+def _elapsed(start: datetime | None, end: datetime) -> float | None:
+    return None if start is None else (end - start).total_seconds()
+
+
+def _number(value: Any, otherwise: float | None) -> float | None:
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if known else otherwise
+
+
+def _integer(value: Any, otherwise: int | None) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise

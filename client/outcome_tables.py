@@ -1,0 +1,91 @@
+"""A round's outcome as tables."""
+
+from collections.abc import Mapping
+
+from rich.table import Table
+
+from api_schemas.outcomes import Outcome, WorldOutcome
+from client.progress import world_name
+
+MICRO = 1_000_000
+
+
+def money(micro_units: int | None, currency: str) -> str:
+    """Millionths as a decimal number, exactly: 1234567 → `1.234567 EUR`."""
+    if micro_units is None:
+        return "-"
+    sign, size = ("-" if micro_units < 0 else ""), abs(micro_units)
+    return f"{sign}{size // MICRO}.{size % MICRO:06d} {currency}"
+
+
+def group_table(outcome: Outcome, names: Mapping[str, str]) -> Table:
+    """One line a group; valuations are per agent, payment and utility for the whole group."""
+    table = _table("groups", ["group"], ["size", "v under π₀", "v tuned", "payment", "utility"])
+    table.add_column("amount", justify="right")
+    for line in outcome.groups:
+        table.add_row(
+            names.get(line.group_id, line.group_id),
+            str(line.size),
+            _figure(line.valuation_initial),
+            _figure(line.valuation),
+            _figure(line.payment),
+            _figure(line.utility),
+            line.excluded or money(line.amount_micro_units, outcome.currency),
+        )
+    return table
+
+
+def world_outcome_table(outcome: Outcome, names: Mapping[str, str]) -> Table:
+    """One line a world, and one for the adapter that is delivered."""
+    numbers = ["ASW(π₀)", "ASW", "ASW*", "gap", "KL", "ESS mean", "ESS min"]
+    table = _table("worlds on the pool", ["world", "chosen"], numbers)
+    for world in outcome.worlds:
+        table.add_row(world_name(world.world, names), *_world_cells(world, names))
+    table.add_row("delivered adapter", *_world_cells(outcome.delivered, names))
+    return table
+
+
+def summary_lines(outcome: Outcome) -> list[str]:
+    """Fresh samples, certificate and warnings in words."""
+    certificate = outcome.certificate
+    lines = [
+        certificate.guarantee,
+        f"no misreport gains more than {certificate.largest_gain:.4f} agent·reward units "
+        f"({money(certificate.largest_gain_micro_units, outcome.currency)})",
+    ]
+    if outcome.fresh is not None:
+        fresh = outcome.fresh
+        lines.append(
+            f"on {fresh.samples} fresh samples ASW went from {fresh.welfare_initial:.3f} ± "
+            f"{fresh.welfare_initial_standard_error:.3f} to {fresh.welfare:.3f} ± "
+            f"{fresh.welfare_standard_error:.3f}: a gain of {fresh.gain:.3f} ± "
+            f"{fresh.gain_standard_error:.3f} at KL {fresh.divergence:.3f}"
+        )
+    return [*lines, *(f"warning: {warning}" for warning in outcome.warnings)]
+
+
+def _world_cells(world: WorldOutcome, names: Mapping[str, str]) -> list[str]:
+    name, at, step = world.chosen.rpartition("@")
+    return [
+        f"{world_name(name, names)} {at}{step}" if at else world.chosen,
+        _figure(world.welfare_initial),
+        _figure(world.welfare),
+        _figure(world.welfare_optimum),
+        _figure(world.optimality_gap),
+        _figure(world.divergence),
+        f"{world.effective_samples_mean:.1f}",
+        f"{world.effective_samples_minimum:.1f}",
+    ]
+
+
+def _table(title: str, texts: list[str], numbers: list[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for text in texts:
+        table.add_column(text)
+    for number in numbers:
+        table.add_column(number, justify="right")
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,127 @@
+"""A job as it runs: a live display on a terminal, one line an event elsewhere."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from api_schemas.jobs import JobEvent
+from client.job_state import JobState, StageState, WorldState
+
+_REFRESHES_PER_SECOND = 4
+_UNPRINTED = frozenset({"stage_progress"})
+"""Too many for lines; the live display shows them as counts."""
+
+
+class JobProgress:
+    """Shows every event given to `show`, while it is entered.
+
+    `names` maps group ids to names that people know.
+    """
+
+    def __init__(self, console: Console, names: Mapping[str, str] | None = None):
+        self.state = JobState()
+        self._console = console
+        self._names = names or {}
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._rendered,
+                refresh_per_second=_REFRESHES_PER_SECOND,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, event: JobEvent) -> None:
+        self.state.apply(event)
+        if self._live is None and event.type not in _UNPRINTED:
+            self._console.print(self._line(event), soft_wrap=True)
+
+    def _rendered(self) -> RenderableType:
+        parts: list[RenderableType] = [stage_table(self.state, datetime.now(UTC))]
+        if self.state.worlds:
+            parts.append(world_table(self.state, self._names))
+        parts += [Text(f"! {warning}", style="yellow") for warning in self.state.warnings]
+        return Group(*parts)
+
+    def _line(self, event: JobEvent) -> Text:
+        text = f"{event.created_at:%H:%M:%S} {event.type:<15} {event.message}"
+        for group_id, name in self._names.items():
+            text = text.replace(group_id, name)
+        return Text(text)
+
+
+def stage_table(state: JobState, now: datetime) -> Table:
+    table = Table(title=f"job {state.status}", title_justify="left", box=None)
+    table.add_column("stage")
+    table.add_column("seconds", justify="right")
+    table.add_column("progress")
+    for name, stage in state.stages.items():
+        style = "green" if stage.seconds is not None else "bold" if stage.started_at else "dim"
+        table.add_row(name, _seconds(stage, now), _count(stage), style=style)
+    return table
+
+
+def world_table(state: JobState, names: Mapping[str, str]) -> Table:
+    """ASW and KL as training sees them, and on the held-out pool, which picks the best step."""
+    table = Table(title="worlds", title_justify="left", box=None)
+    table.add_column("world")
+    for heading in ("step", "ASW", "KL", "held-out ASW", "held-out KL", "best step"):
+        table.add_column(heading, justify="right")
+    for world, figures in state.worlds.items():
+        table.add_row(world_name(world, names), *_cells(figures))
+    return table
+
+
+def world_name(world: str, names: Mapping[str, str]) -> str:
+    """`without:grp_…` as `without teachers`."""
+    kind, _, group_id = world.partition(":")
+    return f"{kind} {names.get(group_id, group_id)}".strip()
+
+
+def _cells(figures: WorldState) -> list[str]:
+    step = "" if figures.step is None else str(figures.step)
+    return [
+        step if figures.steps is None else f"{step}/{figures.steps}",
+        _figure(figures.welfare),
+        _figure(figures.divergence),
+        _figure(figures.held_out_welfare),
+        _figure(figures.held_out_divergence),
+        "" if figures.best_step is None else str(figures.best_step),
+    ]
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _seconds(stage: StageState, now: datetime) -> str:
+    if stage.seconds is not None:
+        return f"{stage.seconds:.1f}"
+    if stage.started_at is None:
+        return ""
+    return f"{max(0.0, (now - stage.started_at).total_seconds()):.1f}"
+
+
+def _count(stage: StageState) -> str:
+    if stage.done is None:
+        return ""
+    total = "" if stage.total is None else f"/{stage.total:g}"
+    return f"{stage.done:g}{total} {stage.unit}".rstrip()

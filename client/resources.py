@@ -1,0 +1,149 @@
+"""Groups, keys, files, rounds with their reports, invoices and receipts."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+from api_schemas.base import ListPage
+from api_schemas.errors import InvalidInput
+from api_schemas.files import File, FilePurpose
+from api_schemas.groups import Group, GroupCreate, Key, KeyCreate, KeyWithSecret
+from api_schemas.ledger import Invoice, Receipt
+from api_schemas.outcomes import Outcome
+from api_schemas.reports import Report, ReportDeleted, ReportPut
+from api_schemas.rounds import Round, RoundCreate
+from client.http import Connection
+from client.pages import Listing
+
+
+class Resource:
+    """A namespace of the client."""
+
+    def __init__(self, connection: Connection):
+        self._connection = connection
+
+
+class Groups(Resource):
+    def create(self, name: str, *, idempotency_key: str | None = None) -> Group:
+        body = GroupCreate(name=name)
+        return self._connection.create(Group, "/v1/groups", body, idempotency_key)
+
+    def get(self, group_id: str) -> Group:
+        return self._connection.get(Group, f"/v1/groups/{group_id}")
+
+    def list(self) -> Listing[Group]:
+        return Listing(self._connection, "/v1/groups", ListPage[Group])
+
+    def create_key(self, group_id: str, name: str = "") -> KeyWithSecret:
+        """A key that speaks for the group. Its secret is shown this once."""
+        body = KeyCreate(scope="group", group_id=group_id, name=name)
+        return self._connection.act(KeyWithSecret, "/v1/keys", body)
+
+
+class Keys(Resource):
+    def create_operator(self, name: str = "") -> KeyWithSecret:
+        body = KeyCreate(scope="operator", name=name)
+        return self._connection.act(KeyWithSecret, "/v1/keys", body)
+
+    def get(self, key_id: str) -> Key:
+        return self._connection.get(Key, f"/v1/keys/{key_id}")
+
+    def list(self) -> Listing[Key]:
+        return Listing(self._connection, "/v1/keys", ListPage[Key])
+
+    def revoke(self, key_id: str) -> Key:
+        return self._connection.delete(Key, f"/v1/keys/{key_id}")
+
+
+class Files(Resource):
+    def upload(
+        self, file: Path | str, purpose: FilePurpose, *, idempotency_key: str | None = None
+    ) -> File:
+        """Send a file from disk; it is read as it is sent, never held in memory whole.
+
+        Raises InvalidInput (`file`) if it can't be read here, or for a bad line in it.
+        """
+        path = Path(file)
+        try:
+            stream = path.open("rb")
+        except OSError as error:
+            raise InvalidInput(f"{path} can't be read: {error.strerror}", param="file") from error
+        with stream:
+            return self.upload_stream(stream, path.name, purpose, idempotency_key=idempotency_key)
+
+    def upload_stream(
+        self,
+        stream: BinaryIO,
+        filename: str,
+        purpose: FilePurpose,
+        *,
+        idempotency_key: str | None = None,
+    ) -> File:
+        """Like `upload`; the stream must be seekable, because a retry reads it from its start."""
+        return self._connection.create(
+            File,
+            "/v1/files",
+            idempotency_key=idempotency_key,
+            data={"purpose": purpose},
+            files={"file": (filename, stream)},
+        )
+
+    def get(self, file_id: str) -> File:
+        return self._connection.get(File, f"/v1/files/{file_id}")
+
+    def list(self) -> Listing[File]:
+        return Listing(self._connection, "/v1/files", ListPage[File])
+
+    def content(self, file_id: str) -> bytes:
+        return self._connection.send("GET", f"/v1/files/{file_id}/content").content
+
+
+class Rounds(Resource):
+    def create(self, announcement: RoundCreate, *, idempotency_key: str | None = None) -> Round:
+        """Announce a round; it is a draft until `open`."""
+        return self._connection.create(Round, "/v1/rounds", announcement, idempotency_key)
+
+    def open(self, round_id: str) -> Round:
+        return self._connection.act(Round, f"/v1/rounds/{round_id}/open")
+
+    def close(self, round_id: str) -> Round:
+        """End the reports and queue the job; the round's `job_id` names it."""
+        return self._connection.act(Round, f"/v1/rounds/{round_id}/close")
+
+    def cancel(self, round_id: str) -> Round:
+        return self._connection.act(Round, f"/v1/rounds/{round_id}/cancel")
+
+    def get(self, round_id: str) -> Round:
+        return self._connection.get(Round, f"/v1/rounds/{round_id}")
+
+    def list(self) -> Listing[Round]:
+        return Listing(self._connection, "/v1/rounds", ListPage[Round])
+
+    def outcome(self, round_id: str) -> Outcome:
+        """What a settled round found: the operator sees every group's line, a group its own."""
+        return self._connection.get(Outcome, f"/v1/rounds/{round_id}/outcome")
+
+    def put_report(self, round_id: str, report: ReportPut) -> Report:
+        """Submit or replace the report of the key's group."""
+        return self._connection.put(Report, f"/v1/rounds/{round_id}/report", report)
+
+    def get_report(self, round_id: str) -> Report:
+        return self._connection.get(Report, f"/v1/rounds/{round_id}/report")
+
+    def delete_report(self, round_id: str) -> ReportDeleted:
+        return self._connection.delete(ReportDeleted, f"/v1/rounds/{round_id}/report")
+
+
+class Invoices(Resource):
+    def get(self, invoice_id: str) -> Invoice:
+        return self._connection.get(Invoice, f"/v1/invoices/{invoice_id}")
+
+    def list(self) -> Listing[Invoice]:
+        return Listing(self._connection, "/v1/invoices", ListPage[Invoice])
+
+
+class Receipts(Resource):
+    def get(self, receipt_id: str) -> Receipt:
+        return self._connection.get(Receipt, f"/v1/receipts/{receipt_id}")
+
+    def list(self) -> Listing[Receipt]:
+        return Listing(self._connection, "/v1/receipts", ListPage[Receipt])

@@ -1,0 +1,271 @@
+"""The coordinator: closes due rounds, claims their jobs, drives the stages, settles.
+
+Any number may run. What they agree on is in the database; whatever one leaves behind when it is
+killed, another takes up: finished stages by their digests, the stage in flight from its start.
+"""
+
+import os
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Protocol
+
+import structlog
+
+from api_schemas.errors import TruthtuneError
+from api_schemas.jobs import STAGES, JobInput, ProgressEvent, StageName
+from api_schemas.outcomes import Valued
+from api_schemas.rounds import RoundFailure
+from service import audit, logs
+from service.database import Database, database_now
+from service.jobs import leases
+from service.jobs.keeper import LeaseKeeper
+from service.ledger import posting
+from service.models.archive import build_archive
+from service.rounds import lifecycle
+from service.rounds import repository as rounds
+from service.settings import Settings
+from workers.artifacts import ArtifactStore
+
+_LONGEST_BACKOFF_SECONDS = 60.0
+
+log = structlog.get_logger()
+
+
+class Cluster(Protocol):
+    """Where stages run; `workers.cluster.Cluster` in production."""
+
+    def start(self) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+    def run_stage(
+        self,
+        stage: StageName,
+        job: JobInput,
+        inputs: Mapping[StageName, str],
+        on_event: Callable[[ProgressEvent], None],
+        should_stop: Callable[[], bool],
+    ) -> str:
+        """The digest of the stage's artifact; raises anything soon after `should_stop()`."""
+
+
+class _Interrupted(Exception):
+    """The stage was told to stop; the keeper, or the stop of the process, says why."""
+
+
+def run(
+    settings: Settings,
+    stop: threading.Event | None = None,
+    cluster_factory: Callable[[Settings], Cluster] | None = None,
+) -> None:
+    """Work until `stop` is set; without one, until SIGINT or SIGTERM, then from the main thread.
+
+    A job in hand is given back at once, so that another coordinator goes on with it.
+    """
+    logs.configure()
+    database = Database(settings.resolved_database_url)
+    coordinator = Coordinator(
+        settings,
+        database,
+        _stop_on_signals() if stop is None else stop,
+        cluster_factory or _ray_cluster,
+    )
+    try:
+        coordinator.run()
+    finally:
+        database.dispose()
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+
+    def set_stop(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, set_stop)
+    return stop
+
+
+def _ray_cluster(settings: Settings) -> Cluster:
+    from workers.cluster import Cluster as RayCluster  # torch and Ray, seconds to import
+
+    return RayCluster(settings.resolved_artifacts_url, settings.ray_address, settings.train_workers)
+
+
+class Coordinator:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        stop: threading.Event,
+        cluster_factory: Callable[[Settings], Cluster],
+    ):
+        self._settings = settings
+        self._database = database
+        self._artifacts = ArtifactStore(settings.resolved_artifacts_url)
+        self._stop = stop
+        self._cluster_factory = cluster_factory
+        self._cluster: Cluster | None = None
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+    def run(self) -> None:
+        log.info("coordinator_started", owner=self._owner)
+        try:
+            while not self._stop.is_set():
+                if not self._step():
+                    self._stop.wait(self._settings.poll_seconds)
+        finally:
+            self._drop_cluster()
+            log.info("coordinator_stopped", owner=self._owner)
+
+    def _step(self) -> bool:
+        """Close what is due and work on one job; False if there was none, or no database."""
+        try:
+            self._close_due_rounds()
+        except Exception:  # jobs that are queued already must not wait for it
+            log.exception("closing_failed")
+        try:
+            held = self._claim()
+        except Exception:  # the database is away, and may come back
+            log.exception("claiming_failed")
+            return False
+        if held is None:
+            return False
+        try:
+            self._work(held)
+        except leases.LeaseLost:
+            log.warning("lease_lost", job_id=held.job_id)
+        except Exception:  # its lease expires, and whoever claims it then goes on
+            log.exception("job_abandoned", job_id=held.job_id)
+        return True
+
+    def _close_due_rounds(self) -> None:
+        with self._database.write() as session:
+            for row in rounds.lock_due_rounds(session, database_now(session)):
+                lifecycle.close(session, row)
+                audit.record(session, "coordinator", "round.closed", row.id)
+
+    def _claim(self) -> leases.Claim | None:
+        with self._database.write() as session:
+            return leases.claim(
+                session, self._owner, self._settings.lease_seconds, self._settings.max_attempts
+            )
+
+    def _work(self, held: leases.Claim) -> None:
+        """One attempt at a job, and what its end means for the job. Raises LeaseLost."""
+        log.info("job_claimed", job_id=held.job_id, attempt=held.attempt)
+        with LeaseKeeper(
+            self._database, held, self._settings.lease_seconds, self._settings.heartbeat_seconds
+        ) as keeper:
+            try:
+                self._run_stages(keeper)
+            except leases.LeaseLost:
+                raise
+            except (_Interrupted, leases.CancelRequested) as interruption:
+                self._end_interrupted(keeper, interruption)
+            except TruthtuneError as error:
+                self._fail(held, error)
+            except Exception as error:
+                self._try_again(held, error)
+
+    def _run_stages(self, keeper: LeaseKeeper) -> None:
+        held = keeper.held
+        digests = dict(held.digests)
+        for stage in STAGES:
+            if stage in digests:
+                continue
+            if self._must_stop(keeper):
+                raise _Interrupted
+            with self._database.write() as session:
+                leases.start_stage(session, held, stage)
+            if stage == "settle":
+                self._settle(held, digests["value"])
+                return
+            digests[stage] = self._run_stage(keeper, stage, digests)
+            with self._database.write() as session:
+                leases.finish_stage(session, held, stage, digests[stage])
+
+    def _run_stage(
+        self, keeper: LeaseKeeper, stage: StageName, digests: Mapping[StageName, str]
+    ) -> str:
+        try:
+            return self._running_cluster().run_stage(
+                stage,
+                keeper.held.job,
+                digests,
+                keeper.record,
+                lambda: self._must_stop(keeper),
+            )
+        except Exception as error:
+            if self._must_stop(keeper):  # whatever the stage raised, it was asked to end
+                raise _Interrupted from error
+            raise
+
+    def _settle(self, held: leases.Claim, value_digest: str) -> None:
+        valued = Valued.model_validate(self._artifacts.get_json(value_digest))
+        archive = build_archive(self._artifacts, valued.adapter_files)
+        outcome_digest = self._artifacts.put_json(valued.outcome.model_dump(mode="json"))
+        with self._database.write() as session:
+            posting.settle(session, held, valued, archive, outcome_digest)
+        log.info("round_settled", job_id=held.job_id, round_id=held.job.round_id)
+
+    def _must_stop(self, keeper: LeaseKeeper) -> bool:
+        return self._stop.is_set() or keeper.must_stop()
+
+    def _end_interrupted(self, keeper: LeaseKeeper, interruption: Exception) -> None:
+        held = keeper.held
+        if keeper.lost.is_set():
+            raise leases.LeaseLost(held.job_id) from interruption
+        if keeper.cancel_requested.is_set() or isinstance(interruption, leases.CancelRequested):
+            with self._database.write() as session:
+                leases.cancel(session, held)
+            log.info("job_cancelled", job_id=held.job_id)
+        elif keeper.failure is not None:
+            self._try_again(held, keeper.failure)
+        else:
+            with self._database.write() as session:
+                leases.release(session, held, 0, counts=False)
+            log.info("job_released", job_id=held.job_id)
+
+    def _fail(self, held: leases.Claim, error: TruthtuneError) -> None:
+        """A reason that another attempt would meet too."""
+        with self._database.write() as session:
+            leases.fail(session, held, RoundFailure(code=error.code, message=error.message))
+        log.warning("job_failed", job_id=held.job_id, code=error.code, reason=error.message)
+
+    def _try_again(self, held: leases.Claim, error: Exception) -> None:
+        """A failure of machines, as far as one can tell: later, perhaps elsewhere, it may work."""
+        log.error("attempt_failed", job_id=held.job_id, attempt=held.attempt, exc_info=error)
+        delay = min(2.0**held.attempt, _LONGEST_BACKOFF_SECONDS)
+        event = ProgressEvent(
+            type="warning",
+            level="error",
+            message=f"attempt {held.attempt} failed with {type(error).__name__}; the coordinator's "
+            f"log has the details. The next one starts in {delay:.0f} s",
+            data={"attempt": held.attempt, "delay_seconds": delay},
+        )
+        with self._database.write() as session:
+            leases.record(session, held, event)
+            leases.release(session, held, delay, counts=True)
+        self._drop_cluster()  # it may be what failed
+
+    def _running_cluster(self) -> Cluster:
+        """Started at the first stage, so that an idle coordinator holds no cores and no memory."""
+        if self._cluster is None:
+            cluster = self._cluster_factory(self._settings)
+            cluster.start()
+            self._cluster = cluster
+        return self._cluster
+
+    def _drop_cluster(self) -> None:
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            try:
+                cluster.shutdown()
+            except Exception:
+                log.exception("cluster_shutdown_failed")

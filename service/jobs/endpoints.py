@@ -1,0 +1,99 @@
+"""Routes of jobs and their events."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from api_schemas.base import ListPage
+from api_schemas.errors import Conflict
+from api_schemas.ids import JobId
+from api_schemas.jobs import Job, JobEvent
+from service import audit
+from service.auth import CurrentPrincipal, Operator
+from service.dependencies import ReadSession, State, WriteSession
+from service.errors import problem_responses
+from service.jobs import events, queue, repository
+from service.jobs.leases import JOB_CANCELLED
+from service.pages import Page
+from service.rounds import lifecycle
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+@router.get("", summary="List the jobs")
+def list_jobs(principal: CurrentPrincipal, session: ReadSession, page: Page) -> ListPage[Job]:
+    """The jobs of all rounds, newest first."""
+    return repository.list_jobs(session, principal, page)
+
+
+@router.get("/{job_id}", summary="Show a job", responses=problem_responses(404))
+def get_job(job_id: JobId, principal: CurrentPrincipal, session: ReadSession) -> Job:
+    """A job and how far its stages are. A group sees the stages' digests once it succeeded."""
+    return repository.get_job(session, principal, job_id)
+
+
+@router.get("/{job_id}/events", summary="List a job's events", responses=problem_responses(404))
+def list_events(
+    job_id: JobId, principal: CurrentPrincipal, session: ReadSession, page: Page
+) -> ListPage[JobEvent]:
+    """What happened in a job, oldest first. A group sees stages begin and end; the figures of
+    worlds and groups are the operator's."""
+    return events.list_events(session, principal, job_id, page)
+
+
+def _visible_job(job_id: JobId, principal: CurrentPrincipal, state: State) -> str:
+    """Refuses before the stream begins: after that, no status can tell. Holds no transaction."""
+    with state.database.read() as session:
+        return repository.get_job(session, principal, job_id).id
+
+
+@router.get(
+    "/{job_id}/events/stream",
+    summary="Follow a job's events",
+    response_class=EventSourceResponse,
+    responses=problem_responses(404),
+)
+async def stream_events(
+    job_id: Annotated[str, Depends(_visible_job)],
+    principal: CurrentPrincipal,
+    state: State,
+    last_event_id: Annotated[
+        int,
+        Header(
+            ge=0,
+            le=2**31 - 1,
+            description="The `id` of the last event seen: the stream goes on behind it.",
+        ),
+    ] = 0,
+) -> AsyncIterator[ServerSentEvent]:
+    """The events as they come, as server-sent events: `id` is the sequence, `event` the type,
+    `data` the event. Ends when the job has finished and all its events were sent."""
+    async for event in events.follow(state.database, principal, job_id, last_event_id):
+        yield ServerSentEvent(data=event, event=event.type, id=str(event.sequence))
+
+
+@router.post("/{job_id}/cancel", summary="Cancel a job", responses=problem_responses(404, 409))
+def cancel_job(job_id: JobId, principal: Operator, session: WriteSession) -> Job:
+    """Stops the job; its round fails with the code `job_cancelled`. A job that a coordinator works
+    on shows `cancel_requested` until that has stopped. It can be retried. Operator only."""
+    round_row, row = repository.lock_job(session, principal, job_id)
+    if row.status in repository.FINISHED:
+        raise Conflict(f"job {job_id} is {row.status} already", code="job_finished")
+    queue.request_cancel(session, row.round_id)
+    if row.status == "cancelled":
+        lifecycle.fail(session, round_row, JOB_CANCELLED)
+    audit.record(session, principal, "job.cancel_requested", job_id)
+    return repository.to_job(session, principal, row)
+
+
+@router.post("/{job_id}/retry", summary="Retry a job", responses=problem_responses(404, 409))
+def retry_job(job_id: JobId, principal: Operator, session: WriteSession) -> Job:
+    """Queues a failed or cancelled job again with the same reports. Stages that it finished are
+    not run again. Operator only."""
+    round_row, row = repository.lock_job(session, principal, job_id)
+    queue.retry(session, row)
+    lifecycle.move(session, round_row, "closed")
+    audit.record(session, principal, "job.retried", job_id)
+    return repository.to_job(session, principal, row)

@@ -1,0 +1,268 @@
+"""Leases: one coordinator at a time holds a job, and only the holder may write about it.
+
+Each claim raises the job's fencing token; every later write names the token it was claimed with and
+is refused once another coordinator has claimed the job. Expiry is judged by the database's clock.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy.orm import Session
+
+from api_schemas.jobs import JobInput, ProgressEvent, StageName
+from api_schemas.rounds import RoundFailure
+from service.database import database_now
+from service.jobs import events, queue
+from service.rounds import lifecycle
+from service.tables import JobRow, JobStageRow, RoundRow
+
+JOB_CANCELLED = RoundFailure(
+    code="job_cancelled", message="the operator cancelled the job; it can be retried"
+)
+
+_UNREADABLE = RoundFailure(
+    code="unreadable_job",
+    message="this version can't read the job, which another one made; retry it with that",
+)
+_DIGESTS = TypeAdapter(dict[StageName, str])
+
+
+class LeaseLost(Exception):
+    """Another coordinator has the job now, or it ended: whoever gets this must leave it alone."""
+
+
+class CancelRequested(Exception):
+    """The operator wants the job cancelled, so it may not be settled."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A held job: what to do, which stages are done already, and the token of its writes."""
+
+    job_id: str
+    token: int
+    attempt: int
+    job: JobInput
+    digests: dict[StageName, str]
+
+
+def claim(session: Session, owner: str, lease_seconds: float, max_attempts: int) -> Claim | None:
+    """The oldest job that nobody holds, now held by `owner` for `lease_seconds`; None if none.
+
+    Jobs found on the way are ended if they are to be cancelled, have used up `max_attempts` claims,
+    or hold an input that this version can't read.
+    """
+    while True:
+        now = database_now(session)
+        found = session.execute(
+            select(RoundRow, JobRow)
+            .join(JobRow, JobRow.round_id == RoundRow.id)
+            .where(JobRow.status.in_(("queued", "running")), _unheld(now))
+            .order_by(JobRow.created_at, JobRow.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        ).first()
+        if found is None:
+            return None
+        round_row, row = found
+        if row.cancel_requested:
+            _end(session, round_row, row, "cancelled", JOB_CANCELLED)
+        elif row.attempts >= max_attempts:
+            _end(session, round_row, row, "failed", _too_many(row.attempts))
+        elif (job := _read_input(row)) is None:
+            _end(session, round_row, row, "failed", _UNREADABLE)
+        else:
+            _take(session, round_row, row, owner, now, lease_seconds)
+            return Claim(row.id, row.fencing_token, row.attempts, job, _digests(session, row.id))
+
+
+def heartbeat(session: Session, held: Claim, lease_seconds: float) -> bool:
+    """Renew the lease; True if the job is to be cancelled. Raises LeaseLost."""
+    expires_at = database_now(session) + timedelta(seconds=lease_seconds)
+    cancel_requested = session.scalar(
+        update(JobRow)
+        .where(_held_by(held))
+        .values(lease_expires_at=expires_at)
+        .returning(JobRow.cancel_requested)
+    )
+    if cancel_requested is None:
+        raise LeaseLost(held.job_id)
+    return bool(cancel_requested)
+
+
+def record(session: Session, held: Claim, event: ProgressEvent) -> None:
+    """Append an event of the work. Raises LeaseLost."""
+    _lock_job(session, held)
+    events.append(session, held.job_id, event, database_now(session))
+
+
+def start_stage(session: Session, held: Claim, stage: StageName) -> None:
+    """Note that a stage starts, or starts anew after an attempt that died in it.
+
+    Raises LeaseLost.
+    """
+    _lock_job(session, held)
+    now = database_now(session)
+    row = session.get(JobStageRow, (held.job_id, stage))
+    if row is None:
+        session.add(JobStageRow(job_id=held.job_id, stage=stage, started_at=now))
+    else:
+        row.started_at = now
+    event = ProgressEvent(type="stage_started", message=f"{stage} started", data={"stage": stage})
+    events.append(session, held.job_id, event, now)
+
+
+def finish_stage(session: Session, held: Claim, stage: StageName, digest: str) -> None:
+    """Record a started stage's artifact, after which the stage is never run again.
+
+    Raises LeaseLost.
+    """
+    _lock_job(session, held)
+    now = database_now(session)
+    row = session.get_one(JobStageRow, (held.job_id, stage))
+    row.finished_at = now
+    row.digest = digest
+    seconds = round((now - row.started_at).total_seconds(), 3)
+    event = ProgressEvent(
+        type="stage_finished",
+        message=f"{stage} finished after {seconds:.1f} s",
+        data={"stage": stage, "seconds": seconds},
+    )
+    events.append(session, held.job_id, event, now)
+
+
+def begin_settlement(session: Session, held: Claim) -> None:
+    """Take the locks of `succeed` before anything else. Raises LeaseLost, or CancelRequested."""
+    _, row = _lock_both(session, held)
+    if row.cancel_requested:
+        raise CancelRequested(held.job_id)
+
+
+def succeed(session: Session, held: Claim) -> None:
+    """End the job, and move its round to settled. Raises LeaseLost."""
+    round_row, row = _lock_both(session, held)
+    lifecycle.move(session, round_row, "settled")
+    queue.finish(session, row, "succeeded", database_now(session))
+
+
+def fail(session: Session, held: Claim, failure: RoundFailure) -> None:
+    """End the job and its round for a reason that another attempt would meet too.
+
+    Raises LeaseLost.
+    """
+    _end(session, *_lock_both(session, held), "failed", failure)
+
+
+def cancel(session: Session, held: Claim) -> None:
+    """Grant a requested cancellation. Raises LeaseLost."""
+    _end(session, *_lock_both(session, held), "cancelled", JOB_CANCELLED)
+
+
+def release(session: Session, held: Claim, delay_seconds: float, *, counts: bool) -> None:
+    """Give the job back for another attempt after the delay; `counts` says whether this one is
+    held against the job. Raises LeaseLost."""
+    row = _lock_job(session, held)
+    row.lease_owner = None
+    row.lease_expires_at = database_now(session) + timedelta(seconds=delay_seconds)
+    row.fencing_token += 1
+    if not counts:
+        row.attempts -= 1
+
+
+def _unheld(now: datetime) -> ColumnElement[bool]:
+    return or_(JobRow.lease_expires_at.is_(None), JobRow.lease_expires_at <= now)
+
+
+def _held_by(held: Claim) -> ColumnElement[bool]:
+    return (
+        (JobRow.id == held.job_id)
+        & (JobRow.fencing_token == held.token)
+        & (JobRow.status == "running")
+    )
+
+
+def _take(
+    session: Session,
+    round_row: RoundRow,
+    row: JobRow,
+    owner: str,
+    now: datetime,
+    lease_seconds: float,
+) -> None:
+    if round_row.state != "running":
+        lifecycle.move(session, round_row, "running")
+    row.status = "running"
+    row.attempts += 1
+    row.fencing_token += 1
+    row.lease_owner = owner
+    row.lease_expires_at = now + timedelta(seconds=lease_seconds)
+    row.started_at = row.started_at or now
+    event = ProgressEvent(
+        type="job_claimed",
+        message=f"a coordinator works on it, attempt {row.attempts}",
+        data={"attempt": row.attempts},
+    )
+    events.append(session, row.id, event, now)
+
+
+def _read_input(row: JobRow) -> JobInput | None:
+    try:
+        return JobInput.model_validate(row.input)
+    except ValidationError:
+        return None
+
+
+def _digests(session: Session, job_id: str) -> dict[StageName, str]:
+    rows = session.scalars(
+        select(JobStageRow).where(JobStageRow.job_id == job_id, JobStageRow.digest.is_not(None))
+    )
+    return _DIGESTS.validate_python({row.stage: row.digest for row in rows})
+
+
+def _lock_job(session: Session, held: Claim) -> JobRow:
+    row = session.scalar(
+        select(JobRow)
+        .where(_held_by(held))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if row is None:
+        raise LeaseLost(held.job_id)
+    return row
+
+
+def _lock_both(session: Session, held: Claim) -> tuple[RoundRow, JobRow]:
+    """The round first, as everywhere, so that two transactions can't wait for each other."""
+    round_row = session.scalars(
+        select(RoundRow)
+        .where(RoundRow.id == held.job.round_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+    return round_row, _lock_job(session, held)
+
+
+def _end(
+    session: Session,
+    round_row: RoundRow,
+    row: JobRow,
+    status: Literal["failed", "cancelled"],
+    failure: RoundFailure,
+) -> None:
+    if round_row.state != "cancelled":  # a cancelled round stays so, whatever its job came to
+        lifecycle.fail(session, round_row, failure)
+    queue.finish(
+        session, row, status, database_now(session), failure if status == "failed" else None
+    )
+
+
+def _too_many(attempts: int) -> RoundFailure:
+    return RoundFailure(
+        code="too_many_attempts",
+        message=f"{attempts} attempts ended without a result; the coordinator's log has the "
+        "reasons, and the job can be retried",
+    )

@@ -1,0 +1,101 @@
+"""The queue: a closed round's job waits here, is given up, or is tried again."""
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api_schemas.errors import Conflict
+from api_schemas.ids import new_id
+from api_schemas.jobs import EventType, JobInput, JobStatus, ProgressEvent
+from api_schemas.rounds import RoundFailure
+from service.database import database_now
+from service.jobs import events
+from service.jobs.repository import FINISHED
+from service.tables import JobRow
+
+
+def enqueue(session: Session, job: JobInput) -> str:
+    """Queue the job of a round, which the caller has locked and closed; gives the job's id."""
+    now = database_now(session)
+    row = JobRow(
+        id=new_id("job"),
+        round_id=job.round_id,
+        status="queued",
+        input=job.model_dump(mode="json"),
+        created_at=now,
+    )
+    session.add(row)
+    session.flush()
+    events.append(
+        session, row.id, ProgressEvent(type="job_queued", message="the round closed"), now
+    )
+    return row.id
+
+
+def request_cancel(session: Session, round_id: str) -> None:
+    """Cancel the job of a locked round, if it has one that is not finished.
+
+    A coordinator that holds the job is asked to stop, and the job is cancelled once it has: till
+    then two could work on the same round.
+    """
+    row = session.scalar(select(JobRow).where(JobRow.round_id == round_id).with_for_update())
+    if row is None or row.status in FINISHED:
+        return
+    now = database_now(session)
+    row.cancel_requested = True
+    held = row.status == "running" and row.lease_owner is not None
+    if not held or row.lease_expires_at is None or row.lease_expires_at <= now:
+        finish(session, row, "cancelled", now)
+
+
+def retry(session: Session, row: JobRow) -> None:
+    """Queue a locked job once more; the stages it finished stay finished.
+
+    Raises Conflict unless it failed or was cancelled.
+    """
+    if row.status not in ("failed", "cancelled"):
+        raise Conflict(
+            f"job {row.id} is {row.status}; only one that failed or was cancelled can be retried",
+            code="job_not_retryable",
+        )
+    row.status = "queued"
+    row.attempts = 0
+    row.cancel_requested = False
+    row.error = None
+    row.finished_at = None
+    now = database_now(session)
+    events.append(session, row.id, ProgressEvent(type="job_queued", message="tried again"), now)
+
+
+_ENDINGS: dict[JobStatus, tuple[EventType, str]] = {
+    "succeeded": ("job_succeeded", "the round is settled"),
+    "failed": ("job_failed", "the job failed"),
+    "cancelled": ("job_cancelled", "the job was cancelled"),
+}
+
+
+def finish(
+    session: Session,
+    row: JobRow,
+    status: JobStatus,
+    now: datetime,
+    failure: RoundFailure | None = None,
+) -> None:
+    """End a locked job and its lease, with the event that tells so."""
+    row.status = status
+    row.error = failure.model_dump(mode="json") if failure else None
+    row.lease_owner = row.lease_expires_at = None
+    row.finished_at = now
+    kind, message = _ENDINGS[status]
+    events.append(
+        session,
+        row.id,
+        ProgressEvent(
+            type=kind,
+            level="error" if failure else "info",
+            message=failure.message if failure else message,
+            data={"code": failure.code} if failure else {},
+        ),
+        now,
+    )

@@ -1,0 +1,104 @@
+"""SQL of jobs as a principal sees them: a group sees those of rounds that were opened."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from api_schemas.base import ListPage
+from api_schemas.errors import NotFound
+from api_schemas.jobs import STAGES, Job
+from service.auth import Principal
+from service.pages import PageQuery, fetch_rows, to_page
+from service.rounds import repository as rounds
+from service.tables import JobRow, JobStageRow, RoundRow
+
+FINISHED = frozenset({"succeeded", "failed", "cancelled"})
+
+
+def list_jobs(session: Session, principal: Principal, page: PageQuery) -> ListPage[Job]:
+    rows, has_more = fetch_rows(session, _visible(principal), page, id_column=JobRow.id)
+    return to_page(_to_jobs(session, principal, rows), has_more)
+
+
+def get_job(session: Session, principal: Principal, job_id: str) -> Job:
+    return to_job(session, principal, _found(session, principal, job_id))
+
+
+def is_finished(session: Session, principal: Principal, job_id: str) -> bool:
+    return _found(session, principal, job_id).status in FINISHED
+
+
+def lock_job(session: Session, principal: Principal, job_id: str) -> tuple[RoundRow, JobRow]:
+    """Both rows, held until the transaction ends; the round first, as everywhere, so that two
+    transactions can't wait for each other."""
+    round_id = _found(session, principal, job_id).round_id
+    round_row = rounds.lock_round(session, principal, round_id)
+    locked = select(JobRow).where(JobRow.id == job_id).with_for_update()
+    job = session.scalars(locked.execution_options(populate_existing=True)).one()
+    return round_row, job
+
+
+def to_job(session: Session, principal: Principal, row: JobRow) -> Job:
+    return _to_jobs(session, principal, [row])[0]
+
+
+def _visible(principal: Principal) -> Select[JobRow]:
+    if principal.is_operator:
+        return select(JobRow)
+    return select(JobRow).join(RoundRow).where(RoundRow.opened_at.is_not(None))
+
+
+def _found(session: Session, principal: Principal, job_id: str) -> JobRow:
+    row = session.scalar(_visible(principal).where(JobRow.id == job_id))
+    if row is None:
+        raise NotFound(f"there is no job {job_id}")
+    return row
+
+
+def _to_jobs(session: Session, principal: Principal, rows: Sequence[JobRow]) -> list[Job]:
+    session.flush()
+    ids = [row.id for row in rows]
+    stages = session.scalars(select(JobStageRow).where(JobStageRow.job_id.in_(ids))).all()
+    by_job_and_name = {(stage.job_id, stage.stage): stage for stage in stages}
+    return [
+        _job(row, [by_job_and_name.get((row.id, name)) for name in STAGES], principal)
+        for row in rows
+    ]
+
+
+def _job(row: JobRow, stages: Sequence[JobStageRow | None], principal: Principal) -> Job:
+    # Whoever knows a digest can test guesses of what others reported.
+    shows_digests = principal.is_operator or row.status == "succeeded"
+    return Job.model_validate(
+        {
+            "id": row.id,
+            "round_id": row.round_id,
+            "status": row.status,
+            "stages": [
+                _stage(name, stage, row.status == "running", shows_digests)
+                for name, stage in zip(STAGES, stages, strict=True)
+            ],
+            "attempts": row.attempts,
+            "cancel_requested": row.cancel_requested,
+            "error": row.error,
+            "created_at": row.created_at,
+            "started_at": row.started_at,
+            "finished_at": row.finished_at,
+        }
+    )
+
+
+def _stage(
+    name: str, row: JobStageRow | None, job_runs: bool, shows_digest: bool
+) -> dict[str, Any]:
+    if row is None or row.finished_at is None:
+        status = "running" if row is not None and job_runs else "pending"
+        return {"name": name, "status": status, "seconds": None, "digest": None}
+    return {
+        "name": name,
+        "status": "done",
+        "seconds": (row.finished_at - row.started_at).total_seconds(),
+        "digest": row.digest if shows_digest else None,
+    }

@@ -1,0 +1,1 @@
+"""The ledger: settlement in one transaction, invoices, double-entry postings, receipts."""

@@ -1,0 +1,1 @@
+"""Tuned models: adapters that a settled round delivered."""

@@ -1,0 +1,71 @@
+"""SQL of outcomes. The operator sees all of one; a group the grand world and its own line."""
+
+from datetime import datetime
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from api_schemas.errors import Conflict, NotFound
+from api_schemas.outcomes import GroupOutcome, Outcome
+from service.auth import Principal
+from service.rounds import repository as rounds
+from service.tables import OutcomeRow, ReportRow
+
+FEWEST_GROUPS = 3
+"""With fewer, what the others get tells a group what the one other reported."""
+
+
+def add_outcome(session: Session, outcome: Outcome, digest: str, now: datetime) -> None:
+    """`digest` is that of the outcome's canonical JSON, which is in the artifact store."""
+    session.add(
+        OutcomeRow(
+            round_id=outcome.round_id,
+            payload=outcome.model_dump(mode="json"),
+            digest=digest,
+            created_at=now,
+        )
+    )
+
+
+def get_outcome(session: Session, principal: Principal, round_id: str) -> Outcome:
+    """Raises NotFound for a group that did not report, Conflict while the round isn't settled."""
+    round_ = rounds.get_round(session, principal, round_id)
+    if not principal.is_operator and not _reported(session, round_id, principal.owner_id):
+        raise NotFound(f"you have no report in round {round_id}")
+    row = session.get(OutcomeRow, round_id)
+    if row is None:
+        raise Conflict(
+            f"round {round_id} is {round_.state}; it has an outcome once it is settled",
+            code="not_settled",
+        )
+    outcome = Outcome.model_validate(row.payload)
+    return outcome if principal.is_operator else _as_seen_by(outcome, principal.owner_id)
+
+
+def takes_part(groups: list[GroupOutcome]) -> list[GroupOutcome]:
+    """Those that were not excluded."""
+    return [group for group in groups if group.excluded is None]
+
+
+def _reported(session: Session, round_id: str, group_id: str) -> bool:
+    report = exists().where(ReportRow.round_id == round_id, ReportRow.group_id == group_id)
+    return bool(session.scalar(select(report)))
+
+
+def _as_seen_by(outcome: Outcome, group_id: str) -> Outcome:
+    own = [group for group in outcome.groups if group.group_id == group_id]
+    others = [group.group_id for group in outcome.groups if group.group_id != group_id]
+    if len(takes_part(outcome.groups)) < FEWEST_GROUPS:
+        hidden = {"others_welfare_without": None, "others_welfare_with": None}
+        own = [group.model_copy(update=hidden) for group in own]
+    return outcome.model_copy(
+        update={
+            "worlds": [world for world in outcome.worlds if world.without_group_id is None],
+            "groups": own,
+            "warnings": [
+                warning
+                for warning in outcome.warnings
+                if not any(other in warning for other in others)
+            ],
+        }
+    )

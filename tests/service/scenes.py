@@ -1,0 +1,195 @@
+"""Closed rounds with queued jobs, written past the API, and the outcomes of such jobs."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from api_schemas.ids import new_id
+from api_schemas.jobs import JobInput, ReportInput
+from api_schemas.models import ModelFile
+from api_schemas.outcomes import (
+    GroupOutcome,
+    IncentiveCertificate,
+    Outcome,
+    Valued,
+    WorldOutcome,
+)
+from api_schemas.rounds import Announcement
+from service.database import Database, database_now
+from service.jobs import leases
+from service.rounds import lifecycle
+from service.rounds.repository import add_round
+from service.tables import GroupRow, JobRow, ReportRow, RoundRow
+from workers.artifacts import ArtifactStore, sha256_of
+from workers.mechanism.amounts import payment_micro_units
+
+DIGEST = sha256_of(b"some bytes")
+LEASE_SECONDS = 30.0
+PRICE = 1_000_000
+
+
+def announcement(**changes: Any) -> Announcement:
+    fields = {
+        "name": "A round",
+        "base_model": "tiny-enumerable",
+        "prompts_file_id": "file_" + "0" * 26,
+        "regularizer": {"coefficient": 1.0},
+        "max_group_size": 10,
+        "price_per_unit_micro_units": PRICE,
+        "base_model_revision": DIGEST,
+        "prompts_sha256": DIGEST,
+    }
+    return Announcement.model_validate(fields | changes)
+
+
+def add_groups(session: Session, count: int) -> list[str]:
+    ids = sorted(new_id("grp") for _ in range(count))
+    now = database_now(session)
+    session.add_all(GroupRow(id=id_, name=f"group {id_}", created_at=now) for id_ in ids)
+    session.flush()
+    return ids
+
+
+def add_closed_round(session: Session, group_ids: list[str], **changes: Any) -> str:
+    """A closed round in which group i of `group_ids` reported the size i + 1; gives its id."""
+    round_ = add_round(session, announcement(**changes), database_now(session))
+    session.flush()
+    session.add_all(_report(session, round_.id, id_, i + 1) for i, id_ in enumerate(group_ids))
+    session.flush()
+    row = session.get_one(RoundRow, round_.id)
+    lifecycle.open_for_reports(session, row)
+    lifecycle.close(session, row)
+    return round_.id
+
+
+def queue_job(database: Database, group_ids: list[str] | None = None, **changes: Any) -> str:
+    """The id of the job of a new closed round, of three new groups unless others are named."""
+    with database.write() as session:
+        round_id = add_closed_round(session, group_ids or add_groups(session, 3), **changes)
+        return session.scalars(select(JobRow.id).where(JobRow.round_id == round_id)).one()
+
+
+def claim(
+    database: Database, owner: str = "first", lease_seconds: float = LEASE_SECONDS
+) -> leases.Claim:
+    with database.write() as session:
+        held = leases.claim(session, owner, lease_seconds, max_attempts=3)
+    assert held is not None
+    return held
+
+
+def let_leases_expire(database: Database) -> None:
+    with database.write() as session:
+        past = database_now(session) - timedelta(seconds=1)
+        session.execute(update(JobRow).values(lease_expires_at=past))
+
+
+def valued(
+    job: JobInput,
+    payments: Mapping[str, float] | None = None,
+    excluded: Mapping[str, str] | None = None,
+    files: list[ModelFile] | None = None,
+) -> Valued:
+    """An outcome of the job; each group pays 0.5 unless `payments` says another amount."""
+    payments, excluded = payments or {}, excluded or {}
+    groups = [
+        _excluded(report, excluded[report.group_id])
+        if report.group_id in excluded
+        else _line(report, payments.get(report.group_id, 0.5), job.announcement)
+        for report in job.reports
+    ]
+    outcome = Outcome(
+        round_id=job.round_id,
+        announcement_digest=job.announcement_digest,
+        counterfactuals=job.announcement.counterfactuals,
+        payment_rule=job.announcement.payment_rule,
+        kl_coefficient=job.announcement.regularizer.coefficient,
+        pool_prompts=2,
+        pool_samples_per_prompt=4,
+        price_per_unit_micro_units=job.announcement.price_per_unit_micro_units,
+        currency=job.announcement.currency,
+        worlds=[_world(None)] + [_world(group.group_id) for group in groups if not group.excluded],
+        groups=groups,
+        certificate=IncentiveCertificate(
+            guarantee="none", largest_gain=0.0, largest_gain_micro_units=0
+        ),
+        fresh=None,
+        delivered=_world(None),
+        warnings=[],
+        pool_digest=DIGEST,
+        adapter_digest=DIGEST,
+    )
+    return Valued(outcome=outcome, adapter_files=files or [])
+
+
+def store_adapter(artifacts: ArtifactStore) -> list[ModelFile]:
+    contents = {"adapter_config.json": b'{"r": 16}', "adapter_model.safetensors": b"\x00" * 3000}
+    return [
+        ModelFile(name=name, bytes=len(data), sha256=artifacts.put(data))
+        for name, data in contents.items()
+    ]
+
+
+def _report(session: Session, round_id: str, group_id: str, size: int) -> ReportRow:
+    features = [{"type": "keywords", "words": ["please"]}]
+    return ReportRow(
+        id=new_id("rep"),
+        round_id=round_id,
+        group_id=group_id,
+        payload={"size": size, "reward_model": {"type": "lexical", "features": features}},
+        digest=sha256_of(group_id.encode()),
+        submitted_at=database_now(session),
+    )
+
+
+def _line(report: ReportInput, payment: float, announced: Announcement) -> GroupOutcome:
+    return GroupOutcome(
+        group_id=report.group_id,
+        size=report.size,
+        excluded=None,
+        valuation_initial=0.25,
+        valuation=0.75,
+        others_welfare_without=1.0 + payment,
+        others_welfare_with=1.0,
+        payment=payment,
+        amount_micro_units=payment_micro_units(payment, announced.price_per_unit_micro_units),
+        utility=report.size * 0.75 - payment,
+        clipped_share=0.0,
+    )
+
+
+def _excluded(report: ReportInput, reason: str) -> GroupOutcome:
+    return GroupOutcome(
+        group_id=report.group_id,
+        size=report.size,
+        excluded=reason,
+        valuation_initial=None,
+        valuation=None,
+        others_welfare_without=None,
+        others_welfare_with=None,
+        payment=None,
+        amount_micro_units=None,
+        utility=None,
+        clipped_share=None,
+    )
+
+
+def _world(without: str | None) -> WorldOutcome:
+    return WorldOutcome(
+        world="grand" if without is None else f"without:{without}",
+        without_group_id=without,
+        chosen="pool_optimum",
+        welfare_initial=1.0,
+        welfare=2.0,
+        welfare_optimum=2.0,
+        optimality_gap=0.0,
+        divergence=0.125,
+        divergence_optimum=0.125,
+        effective_samples_mean=3.0,
+        effective_samples_minimum=2.0,
+        low_support_prompts=0,
+        support_ratio=0.1,
+    )

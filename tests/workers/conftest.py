@@ -1,0 +1,127 @@
+"""A job on the tiny model, whose true expectations are known, run in this process without Ray."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api_schemas.jobs import JobInput, ProgressEvent, ReportInput
+from api_schemas.outcomes import Valued
+from api_schemas.reward_models import LexicalSpec
+from api_schemas.rounds import Announcement
+from workers import base_models, tiny_model
+from workers.artifacts import ArtifactStore, canonical_json, sha256_of
+from workers.stages.context import StageContext, TaskContext
+from workers.stages.run import STAGE_FUNCTIONS
+from workers.stages.train import train_loop
+
+PROMPTS = ("red sun", "green rain", "blue sun rain", "rain rain sun")
+GROUP_IDS = tuple(f"grp_{letter * 26}" for letter in "abc")
+TASTES: tuple[dict[str, Any], ...] = (
+    {
+        "type": "lexical",
+        "features": [
+            {"type": "keywords", "words": ["red"], "weight": 1.0},
+            {"type": "keywords", "words": ["sun"], "weight": 0.5},
+        ],
+    },
+    {
+        "type": "lexical",
+        "features": [
+            {"type": "length", "target_words": 3, "weight": 1.0},
+            {"type": "keywords", "words": ["rain"], "weight": 1.0},
+        ],
+    },
+    {"type": "lexical", "features": [{"type": "keywords", "words": ["blue"], "weight": 1.0}]},
+)
+
+
+class InProcess:
+    """A runner with one worker: this process."""
+
+    model_shards = 1
+
+    def __init__(self, context: TaskContext):
+        self.context = context
+
+    def map(self, task: Callable[..., Any], items: Sequence[Any], *, uses_model: bool) -> list[Any]:
+        return [task(self.context, item) for item in items]
+
+    def train(self, inputs: dict[Any, str], run_name: str) -> str:
+        return train_loop(self.context, inputs)
+
+    def forget_training(self, run_name: str) -> None:
+        pass
+
+
+class TinyRound:
+    """A round whose stages run one after another; `digests` and `events` are what they left."""
+
+    def __init__(self, folder: Path, **changes: Any):
+        self.artifacts = ArtifactStore(str(folder))
+        self.events: list[ProgressEvent] = []
+        self.digests: dict[Any, str] = {}
+        sizes = changes.pop("sizes", (3, 7, 5))
+        tastes = changes.pop("tastes", TASTES)
+        prompts = changes.pop("prompts", PROMPTS)
+        self.job = _job(self.artifacts, sizes, tastes, prompts, changes)
+
+    def context(self) -> StageContext:
+        task = TaskContext(self.job, self.artifacts, self.events.append)
+        return StageContext(
+            self.job, self.artifacts, self.events.append, self.digests, InProcess(task)
+        )
+
+    def run(self, *stages: Any) -> None:
+        for stage in stages or STAGE_FUNCTIONS:
+            self.digests[stage] = STAGE_FUNCTIONS[stage](self.context())
+
+    def outcome(self) -> Valued:
+        return Valued.model_validate_json(self.artifacts.get(self.digests["value"]))
+
+
+def _job(
+    artifacts: ArtifactStore,
+    sizes: Sequence[int],
+    tastes: Sequence[dict[str, Any]],
+    prompts: Sequence[str],
+    changes: dict[str, Any],
+) -> JobInput:
+    lines = b"".join(canonical_json({"prompt": prompt}) + b"\n" for prompt in prompts)
+    rules = {
+        "name": "a tiny round",
+        "base_model": tiny_model.NAME,
+        "base_model_revision": base_models.resolve(tiny_model.NAME).revision,
+        "prompts_file_id": "file_" + "a" * 26,
+        "prompts_sha256": artifacts.put(lines),
+        "pool": {"method": "enumerate", "fresh_samples_per_prompt": 32},
+        "generation": {"max_new_tokens": 3},
+        "regularizer": {"type": "kl", "coefficient": 2.0},
+        "training": {"steps": 4, "top_layers": None, "learning_rate": 0.005},
+        "max_group_size": 100,
+        "price_per_unit_micro_units": 1_000_000,
+        **changes,
+    }
+    announcement = Announcement.model_validate(rules)
+    reports = [
+        ReportInput(
+            group_id=group_id,
+            size=size,
+            reward_model=LexicalSpec.model_validate(taste),
+            report_digest=sha256_of(canonical_json(taste)),
+        )
+        for group_id, size, taste in zip(GROUP_IDS, sizes, tastes, strict=False)
+    ]
+    return JobInput(
+        round_id="rnd_" + "a" * 26,
+        announcement=announcement,
+        announcement_digest=sha256_of(canonical_json(announcement.model_dump(mode="json"))),
+        reports=reports,
+    )
+
+
+@pytest.fixture
+def tiny_round(tmp_path: Path) -> Callable[..., TinyRound]:
+    """Makes a round with changes to the announcement, `sizes`, `tastes` or `prompts`."""
+    return lambda **changes: TinyRound(tmp_path / "artifacts", **changes)

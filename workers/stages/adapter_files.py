@@ -1,0 +1,59 @@
+"""The delivered adapter as files in PEFT's format, in the artifact store."""
+
+import tempfile
+from pathlib import Path
+
+from torch import Tensor
+
+from api_schemas.models import ModelFile
+from workers.artifacts import canonical_json, sha256_of
+from workers.stages.candidates import Candidate
+from workers.stages.context import StageContext
+from workers.training.stacked_lora import StackedAdapters, save_peft
+
+
+def store_adapter(
+    context: StageContext, candidates: list[Candidate], delivered: int
+) -> list[ModelFile]:
+    """Write the delivered candidate; the initial model becomes an adapter that changes nothing."""
+    training = context.job.announcement.training
+    state = candidates[delivered].state or _zero_state(context)
+    layers = sorted({int(key.split(".layers.")[1].split(".")[0]) for key in state})
+    with tempfile.TemporaryDirectory() as folder:
+        save_peft(
+            Path(folder),
+            state,
+            base_model=context.job.announcement.base_model,
+            rank=training.lora_rank,
+            alpha=training.lora_alpha,
+            layers=layers,
+        )
+        return [
+            ModelFile(
+                name=file.name,
+                bytes=file.stat().st_size,
+                sha256=context.artifacts.put(file.read_bytes()),
+            )
+            for file in sorted(Path(folder).iterdir())
+        ]
+
+
+def adapter_digest(files: list[ModelFile]) -> str:
+    """One digest for all of the adapter's files: of their names and sha256."""
+    return sha256_of(canonical_json({file.name: file.sha256 for file in files}))
+
+
+def _zero_state(context: StageContext) -> dict[str, Tensor]:
+    training = context.job.announcement.training
+    adapters = StackedAdapters(
+        context.base_model().model,
+        worlds=1,
+        rank=training.lora_rank,
+        alpha=training.lora_alpha,
+        top_layers=training.top_layers,
+        seed=0,
+    )
+    try:
+        return adapters.world_state(0)  # B starts at zero
+    finally:
+        adapters.close()

@@ -1,0 +1,97 @@
+"""What a stage gets: the job, the artifacts of earlier stages, and hands to spread work over."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from api_schemas.datasets import PromptLine, parse_jsonl
+from api_schemas.errors import RoundFailed
+from api_schemas.jobs import JobInput, ProgressEvent, StageName
+from workers.artifacts import ArtifactStore
+from workers.base_models import BaseModel, default_device, load
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class TaskContext:
+    """What one task of a stage gets, on whatever machine it runs."""
+
+    job: JobInput
+    artifacts: ArtifactStore
+    tell: Callable[[ProgressEvent], None]
+
+    def base_model(self) -> BaseModel:
+        """The announced base model, loaded once a process, on the GPU if there is one."""
+        rules = self.job.announcement
+        return load(rules.base_model, rules.base_model_revision, str(default_device()))
+
+    def prompts(self) -> list[PromptLine]:
+        """The announced prompts. Raises RoundFailed if there is none."""
+        data = self.artifacts.get(self.job.announcement.prompts_sha256)
+        lines = parse_jsonl(data.splitlines(), PromptLine)
+        if not lines:
+            raise RoundFailed("the prompts file holds no prompt", code="empty_pool")
+        return lines
+
+    def progress(self, stage: StageName, done: int, total: int, unit: str) -> None:
+        self.tell(
+            ProgressEvent(
+                type="stage_progress",
+                message=f"{stage}: {done} of {total} {unit}",
+                data={"stage": stage, "done": done, "total": total, "unit": unit},
+            )
+        )
+
+    def warn(self, message: str, **data: Any) -> None:
+        self.tell(ProgressEvent(type="warning", level="warning", message=message, data=data))
+
+
+class Runner(Protocol):
+    """Spreads a stage over machines; `workers.cluster` does it with Ray, tests in one process."""
+
+    @property
+    def model_shards(self) -> int:
+        """How many tasks that run the base model can go on at once."""
+
+    def map(
+        self,
+        task: Callable[[TaskContext, Item], Result],
+        items: Sequence[Item],
+        *,
+        uses_model: bool,
+    ) -> list[Result]:
+        """The task's results in the items' order. `task` is a function of a module."""
+
+    def train(self, inputs: dict[StageName, str], run_name: str) -> str:
+        """Run `workers.stages.train.train_loop` on every training worker; the result's digest.
+
+        A run of the same name goes on from its last checkpoint.
+        """
+
+    def forget_training(self, run_name: str) -> None:
+        """Drop the run's checkpoints, which its result makes useless."""
+
+
+@dataclass(frozen=True)
+class StageContext(TaskContext):
+    inputs: Mapping[StageName, str]
+    runner: Runner
+
+
+def world_name(world: int, group_ids: Sequence[str]) -> str:
+    """`grand`, or `without:<group id>`: the name of a world in events and outcomes."""
+    return "grand" if world == 0 else f"without:{group_ids[world - 1]}"
+
+
+def contiguous_shards(count: int, shards: int) -> list[range]:
+    """`count` places cut into at most `shards` ranges of nearly equal length, none of them empty.
+
+    >>> contiguous_shards(5, 2)
+    [range(0, 3), range(3, 5)]
+    """
+    shards = max(1, min(shards, count))
+    size, longer = divmod(count, shards)
+    starts = [shard * size + min(shard, longer) for shard in range(shards + 1)]
+    return [range(start, stop) for start, stop in zip(starts, starts[1:], strict=False)]

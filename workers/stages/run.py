@@ -1,0 +1,17 @@
+"""The stages by name."""
+
+from collections.abc import Callable, Mapping
+
+from api_schemas.jobs import StageName
+from workers.stages import fit_rewards, sample_pool, score, solve, train, value
+from workers.stages.context import StageContext
+
+STAGE_FUNCTIONS: Mapping[StageName, Callable[[StageContext], str]] = {
+    "fit_rewards": fit_rewards.run,
+    "sample_pool": sample_pool.run,
+    "score": score.run,
+    "solve": solve.run,
+    "train": train.run,
+    "value": value.run,
+}
+"""Each returns the digest of what it leaves. `settle` is the coordinator's."""

@@ -1,0 +1,75 @@
+"""Stage 4: the exact optimum of every world on the pool, which prices worlds and judges training."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from workers.artifacts import ArtifactStore
+from workers.mechanism import closed_form
+from workers.mechanism.worlds import PoolGame, WorldValues
+from workers.pool.projection import LOW_SUPPORT_SHARE, effective_samples
+from workers.stages.context import StageContext
+from workers.stages.sample_pool import load_pools
+from workers.stages.score import Scores
+
+
+@dataclass(frozen=True)
+class SolvedWorld:
+    """The optimum of one world; fields as in `api_schemas.outcomes.WorldOutcome`."""
+
+    valuations_N: list[float]
+    divergence: float
+    welfare: float
+    effective_samples_mean: float
+    effective_samples_minimum: float
+    low_support_prompts: int
+
+
+def run(context: StageContext) -> str:
+    """Leaves a list of `SolvedWorld`, the grand world first."""
+    game, _ = load_game(context)
+    worlds = []
+    for world in range(game.worlds):
+        worlds.append(_solve(game, world))
+        context.progress("solve", world + 1, game.worlds, "worlds")
+    return context.artifacts.put_json([asdict(world) for world in worlds])
+
+
+def load_game(context: StageContext) -> tuple[PoolGame, Scores]:
+    """The game on the training pool, and the scores it was made of."""
+    pool, _ = load_pools(context.artifacts, context.inputs["sample_pool"])
+    scores = Scores.load(context.artifacts, context.inputs["score"])
+    game = PoolGame(
+        log_q_XJ=pool.log_q_XJ,
+        prompt_weights_X=pool.prompt_weights_X,
+        kl_coefficient=context.job.announcement.regularizer.coefficient,
+        sizes_N=scores.sizes_N,
+        rewards_NXJ=scores.rewards_NXJ,
+    )
+    return game, scores
+
+
+def load_solution(artifacts: ArtifactStore, digest: str) -> list[SolvedWorld]:
+    return [SolvedWorld(**world) for world in artifacts.get_json(digest)]
+
+
+def optimum_values(solution: list[SolvedWorld], kl_coefficient: float) -> WorldValues:
+    """What payments need of the optima of all worlds."""
+    return WorldValues(
+        valuations_WN=np.array([world.valuations_N for world in solution]),
+        penalties_W=kl_coefficient * np.array([world.divergence for world in solution]),
+    )
+
+
+def _solve(game: PoolGame, world: int) -> SolvedWorld:
+    best = closed_form.optimum(game, world)
+    samples_X = effective_samples(best.log_policy_XJ)
+    threshold_X = LOW_SUPPORT_SHARE * effective_samples(game.log_q_XJ)
+    return SolvedWorld(
+        valuations_N=best.valuations_N.tolist(),
+        divergence=best.divergence,
+        welfare=best.welfare,
+        effective_samples_mean=float(samples_X.mean()),
+        effective_samples_minimum=float(samples_X.min()),
+        low_support_prompts=int((samples_X < threshold_X).sum()),
+    )
