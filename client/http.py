@@ -161,7 +161,7 @@ def _retry_delay(response: httpx.Response, attempt: int) -> float | None:
 
 def _backoff(attempt: int) -> float:
     """Doubles up to a bound; the random half keeps many clients from coming back at once."""
-    longest = min(_FIRST_DELAY_SECONDS * 2**attempt, _LONGEST_DELAY_SECONDS)
+    longest = min(_FIRST_DELAY_SECONDS * 2.0**attempt, _LONGEST_DELAY_SECONDS)
     return longest * (0.5 + random.random() / 2)
 
 

@@ -41,8 +41,15 @@ def downgrade(database: Database, revision: str) -> None:
 
 
 def current_revision(database: Database) -> str | None:
-    with database.read() as session:
-        return MigrationContext.configure(session.connection()).get_current_revision()
+    """The schema's version, None for an empty database. Raises DatabaseUnreachable."""
+    try:
+        with database.read() as session:
+            return MigrationContext.configure(session.connection()).get_current_revision()
+    except OperationalError as error:
+        raise DatabaseUnreachable(
+            f"the database {_place(database)} does not answer: {str(error.orig).strip()}; is it "
+            "running, and is TRUTHTUNE_DATABASE_URL right?"
+        ) from error
 
 
 @cache
@@ -52,19 +59,16 @@ def head_revision() -> str | None:
 
 def require_current_schema(database: Database) -> None:
     """Raises SchemaOutOfDate unless the schema is this version's, or DatabaseUnreachable."""
-    place = database.url.render_as_string(hide_password=True)
-    try:
-        current = current_revision(database)
-    except OperationalError as error:
-        raise DatabaseUnreachable(
-            f"the database {place} does not answer: {str(error.orig).strip()}; is it running, and "
-            "is TRUTHTUNE_DATABASE_URL right?"
-        ) from error
+    current = current_revision(database)
     if current != head_revision():
         raise SchemaOutOfDate(
-            f"the database {place} has schema version {current or 'none'}, this version of "
+            f"the database {_place(database)} has schema version {current or 'none'}, this version of "
             f"Truthtune needs {head_revision()}; run `truthtune db upgrade`"
         )
+
+
+def _place(database: Database) -> str:
+    return database.url.render_as_string(hide_password=True)
 
 
 def _config(connection: Connection | None = None) -> Config:

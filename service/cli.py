@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -119,18 +119,34 @@ def up() -> None:
 def _database() -> "Iterator[tuple[Settings, Database]]":
     """Settings and database of the environment; a named error becomes a line and exit status 1."""
     from service.database import Database
-    from service.settings import Settings
 
-    settings = Settings()
+    settings = _settings()
     settings.home.mkdir(parents=True, exist_ok=True)
     database = Database(settings.resolved_database_url)
     try:
         yield settings, database
     except TruthtuneError as error:
-        typer.echo(f"truthtune: {error.message}", err=True)
-        raise typer.Exit(1) from None
+        _give_up(error.message)
     finally:
         database.dispose()
+
+
+def _settings() -> "Settings":
+    from pydantic import ValidationError
+
+    from service.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        _give_up(f"TRUTHTUNE_{name.upper()}: {first['msg']}")
+
+
+def _give_up(reason: str) -> NoReturn:
+    typer.echo(f"truthtune: {reason}", err=True)
+    raise typer.Exit(1) from None
 
 
 @contextmanager

@@ -19,7 +19,10 @@ from api_schemas.outcomes import (
 )
 from api_schemas.rounds import Announcement
 from service.database import Database, database_now
+from service.dependencies import AppState
 from service.jobs import leases
+from service.ledger import posting
+from service.models.archive import build_archive
 from service.rounds import lifecycle
 from service.rounds.repository import add_round
 from service.tables import GroupRow, JobRow, ReportRow, RoundRow
@@ -27,6 +30,7 @@ from workers.artifacts import ArtifactStore, sha256_of
 from workers.mechanism.amounts import payment_micro_units
 
 DIGEST = sha256_of(b"some bytes")
+ARCHIVE = ModelFile(name="adapter.zip", bytes=1, sha256=DIGEST)
 LEASE_SECONDS = 30.0
 PRICE = 1_000_000
 
@@ -131,6 +135,27 @@ def store_adapter(artifacts: ArtifactStore) -> list[ModelFile]:
         ModelFile(name=name, bytes=len(data), sha256=artifacts.put(data))
         for name, data in contents.items()
     ]
+
+
+def settle_next(
+    state: AppState,
+    payments: Mapping[str, float] | None = None,
+    excluded: Mapping[str, str] | None = None,
+) -> leases.Claim:
+    """Claim the oldest job and settle it with the outcome that `valued` makes."""
+    held = claim(state.database)
+    files = store_adapter(state.artifacts)
+    archive = build_archive(state.artifacts, files)
+    settle(state.database, held, valued(held.job, payments, excluded, files), archive)
+    return held
+
+
+def settle(
+    database: Database, held: leases.Claim, found: Valued, archive: ModelFile = ARCHIVE
+) -> None:
+    with database.write() as session:
+        leases.start_stage(session, held, "settle")
+        posting.settle(session, held, found, archive, DIGEST)
 
 
 def _report(session: Session, round_id: str, group_id: str, size: int) -> ReportRow:

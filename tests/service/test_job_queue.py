@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from scenes import (
@@ -28,7 +29,9 @@ FAILURE = RoundFailure(code="empty_pool", message="there is nothing to choose fr
 
 
 def test_a_claim_takes_the_oldest_job_and_its_round_runs(database: Database) -> None:
-    oldest, _ = queue_job(database), queue_job(database)
+    _, oldest = queue_job(database), queue_job(database)
+    with database.write() as session:
+        session.get_one(JobRow, oldest).created_at -= timedelta(seconds=1)
     held = claim(database)
     assert held.job_id == oldest
     assert held.attempt == 1
@@ -164,17 +167,12 @@ def test_a_released_job_can_be_claimed_at_once_and_costs_no_attempt(database: Da
 
 def test_a_job_released_for_later_is_left_alone_till_then(database: Database) -> None:
     queue_job(database)
+    held = claim(database)
     with database.write() as session:
-        leases.release(session, claim_in(session), 60, counts=True)
+        leases.release(session, held, 60, counts=True)
     assert _try_claim(database, "second") is None
     let_leases_expire(database)
     assert claim(database, "second").attempt == 2
-
-
-def claim_in(session: Session) -> Claim:
-    held = leases.claim(session, "first", LEASE_SECONDS, max_attempts=3)
-    assert held is not None
-    return held
 
 
 def test_a_failure_ends_job_and_round_with_its_reason(database: Database) -> None:

@@ -1,0 +1,96 @@
+"""`python -m client.demo`: run a service and one round, as the operator and three groups would."""
+
+import os
+import sys
+import time
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from api_schemas.errors import TruthtuneError
+from client.client import Truthtune
+from client.demo import scenario
+from client.demo.scenario import Member, step
+from client.demo.service_process import DemoService
+from client.demo.settings import demo_round
+
+
+def demo(
+    base_model: Annotated[
+        str, typer.Option(help="`tiny-enumerable` is done in a minute.")
+    ] = "smollm2-135m-instruct",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the service until Ctrl-C, and print its keys.")
+    ] = False,
+    home: Annotated[
+        Path | None, typer.Option(help="Folder of the run's state; default: a new one each time.")
+    ] = None,
+) -> None:
+    """Run the whole business once on a real model; exits with 0 only if every step held."""
+    console = Console()
+    started = time.monotonic()
+    service = DemoService(home or _new_home())
+    try:
+        with ExitStack() as stack:
+            _run(service, base_model, keep, console, stack)
+    except (TruthtuneError, KeyboardInterrupt) as error:
+        console.print("the demo failed:", str(error) or "interrupted", style="red", markup=False)
+        console.print(f"the service's log is {service.log}", highlight=False)
+        sys.exit(1)
+    console.print(f"[bold green]every step held[/], {time.monotonic() - started:.0f} s in all")
+
+
+def _run(
+    service: DemoService, base_model: str, keep: bool, console: Console, stack: ExitStack
+) -> None:
+    setup = demo_round(base_model)
+    with step(console, "the service starts"):
+        folder = Path(service.run("base-model", "prepare", base_model).splitlines()[-1])
+        service.run("db", "upgrade")
+        operator_key = service.run("key", "create-operator", "--name", "demo")
+        stack.enter_context(service)
+        console.print(f"{service.url}/docs")
+    operator = stack.enter_context(Truthtune(service.url, operator_key))
+    with step(console, "the operator registers three groups and opens a round"):
+        members = scenario.register_groups(operator, service.url, setup, stack)
+        round_ = scenario.open_round(operator, base_model, setup)
+        console.print(f"{round_.id}, announcement {round_.announcement_digest}", highlight=False)
+    with step(console, "the groups report"):
+        for member in members:
+            console.print(scenario.report(member, round_.id, setup), highlight=False)
+    with step(console, "the round closes, the job runs"):
+        names = {member.group_id: member.setup.name for member in members}
+        scenario.run_job(operator, round_.id, console, names)
+    with step(console, "what it found"):
+        round_ = scenario.show_results(operator, members, round_.id, setup, console)
+    with step(console, "the adapter, in plain transformers and peft"):
+        target = service.home / "adapter"
+        console.print(scenario.compare(members[0], round_, folder, target, setup), markup=False)
+    if keep:
+        _keep(service, operator_key, members, console)
+
+
+def _keep(service: DemoService, operator_key: str, members: list[Member], console: Console) -> None:
+    console.rule("[bold]the service keeps running until Ctrl-C", align="left")
+    console.print(f"export TRUTHTUNE_URL={service.url}", highlight=False)
+    console.print(f"export TRUTHTUNE_API_KEY={operator_key}  # operator", highlight=False)
+    for member in members:
+        line = f"export TRUTHTUNE_API_KEY={member.secret}  # {member.setup.name}"
+        console.print(line, highlight=False)
+    try:
+        service.wait()
+    except KeyboardInterrupt:
+        console.print("stopping")
+
+
+def _new_home() -> Path:
+    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path(".truthtune").resolve() / f"demo-{moment}-{os.getpid()}"
+
+
+if __name__ == "__main__":
+    typer.run(demo)

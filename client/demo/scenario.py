@@ -1,0 +1,193 @@
+"""The demo's steps, each as a user would take it: through the client, over HTTP."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from api_schemas.errors import TruthtuneError
+from api_schemas.ledger import Invoice, Receipt
+from api_schemas.outcomes import Outcome
+from api_schemas.reports import ReportPut
+from api_schemas.reward_models import PreferenceDataSpec, RewardModelSpec, TfidfBradleyTerry
+from api_schemas.rounds import Round, RoundCreate
+from client.client import Truthtune
+from client.demo import checks
+from client.demo.settings import DemoGroup, DemoRound
+from client.outcome_tables import group_table, money, summary_lines, world_outcome_table
+from client.progress import JobProgress
+
+
+class DemoFailed(TruthtuneError):
+    """A step of the demo did not hold."""
+
+    code = "demo_failed"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A registered group and its client."""
+
+    setup: DemoGroup
+    group_id: str
+    secret: str
+    client: Truthtune
+
+
+@contextmanager
+def step(console: Console, title: str) -> Iterator[None]:
+    """Shows a title, and how long the block took if it came to its end."""
+    console.rule(f"[bold]{title}", align="left")
+    started = time.monotonic()
+    yield
+    console.print(f"[dim]{time.monotonic() - started:.1f} s")
+
+
+def register_groups(
+    operator: Truthtune, url: str, setup: DemoRound, stack: ExitStack
+) -> list[Member]:
+    """Each group gets a key, and a client that lives as long as `stack`."""
+    members = []
+    for group in setup.groups:
+        group_id = operator.groups.create(group.name).id
+        secret = operator.groups.create_key(group_id, "demo").secret
+        members.append(Member(group, group_id, secret, stack.enter_context(Truthtune(url, secret))))
+    return members
+
+
+def open_round(operator: Truthtune, base_model: str, setup: DemoRound) -> Round:
+    prompts = operator.files.upload(setup.prompts, "prompts")
+    announcement = RoundCreate.model_validate(
+        {"base_model": base_model, "prompts_file_id": prompts.id} | setup.announcement
+    )
+    return operator.rounds.open(operator.rounds.create(announcement).id)
+
+
+def report(member: Member, round_id: str, setup: DemoRound) -> str:
+    """Submit the group's report; returns a line that tells what it was."""
+    spec: RewardModelSpec
+    if member.setup.lexical is None:
+        file = member.client.files.upload(setup.preferences, "preferences")
+        method = TfidfBradleyTerry(name="tfidf_bradley_terry")
+        spec = PreferenceDataSpec(type="preference_data", file_id=file.id, method=method)
+        told = f"{file.lines} preference pairs"
+    else:
+        spec = member.setup.lexical
+        told = f"a lexical reward model of {len(spec.features)} features"
+    member.client.rounds.put_report(round_id, ReportPut(size=member.setup.size, reward_model=spec))
+    return f"{member.setup.name}: {member.setup.size} agents, {told}"
+
+
+def run_job(operator: Truthtune, round_id: str, console: Console, names: dict[str, str]) -> None:
+    """Close the round and show its job until the end. Raises DemoFailed unless it succeeds."""
+    job_id = operator.rounds.close(round_id).job_id
+    if job_id is None:
+        raise DemoFailed(f"round {round_id} closed, but has no job")
+    with JobProgress(console, names) as progress:
+        job = operator.jobs.wait(job_id, progress.show)
+    for stage in job.stages:
+        console.print(f"  {stage.name:<12} {stage.seconds or 0:7.1f} s", highlight=False)
+    if job.status != "succeeded":
+        raise DemoFailed(f"job {job_id} {job.status}: {job.error.message if job.error else '-'}")
+
+
+def show_results(
+    operator: Truthtune,
+    members: Sequence[Member],
+    round_id: str,
+    setup: DemoRound,
+    console: Console,
+) -> Round:
+    """Print the tables, and check what must hold. Raises DemoFailed naming what does not."""
+    names = {member.group_id: member.setup.name for member in members}
+    outcome = operator.rounds.outcome(round_id)
+    invoices = [i for member in members for i in member.client.invoices.list()]
+    receipts = [member.client.receipts.get(i.receipt_id) for member, i in _owned(members, invoices)]
+    console.print(group_table(outcome, names))
+    console.print(world_outcome_table(outcome, names))
+    for line in summary_lines(outcome):
+        console.print(line, highlight=False)
+    console.print(_invoice_table(invoices, names))
+    _show_receipt(receipts, names, console)
+    round_ = operator.rounds.get(round_id)
+    sizes = {member.group_id: member.setup.size for member in members}
+    found = checks.complaints(
+        round_, sizes, outcome, invoices, receipts, setup.least_gain_standard_errors
+    )
+    found += _privacy_complaints(members, round_id)
+    if found:
+        raise DemoFailed("; ".join(found))
+    console.print(f"[green]every check on {_counted(outcome, invoices)} holds")
+    return round_
+
+
+def compare(
+    member: Member, round_: Round, base_model_folder: Path, folder: Path, setup: DemoRound
+) -> str:
+    """Download the adapter as a group, and ask it in a process without any code of ours."""
+    if round_.model_id is None:
+        raise DemoFailed(f"round {round_.id} is settled, but has no model")
+    adapter = member.client.models.download(round_.model_id, folder)
+    tokens = str(round_.announcement.generation.max_new_tokens)
+    command = [sys.executable, "-I", compare_answers_file(), str(adapter), str(base_model_folder)]
+    done = subprocess.run(
+        [*command, tokens, *setup.compared_prompts], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise DemoFailed(f"the adapter could not be used:\n{done.stderr.strip()}")
+    return done.stdout.rstrip()
+
+
+def compare_answers_file() -> str:
+    return str(Path(__file__).with_name("compare_answers.py"))
+
+
+def _owned(members: Sequence[Member], invoices: Sequence[Invoice]) -> list[tuple[Member, Invoice]]:
+    by_group = {member.group_id: member for member in members}
+    return [(by_group[invoice.group_id], invoice) for invoice in invoices]
+
+
+def _privacy_complaints(members: Sequence[Member], round_id: str) -> list[str]:
+    """A group must see no line but its own."""
+    return [
+        f"{member.setup.name} sees the lines of {sorted(seen)}"
+        for member in members
+        if (seen := {line.group_id for line in member.client.rounds.outcome(round_id).groups})
+        != {member.group_id}
+    ]
+
+
+def _invoice_table(invoices: Sequence[Invoice], names: dict[str, str]) -> Table:
+    table = Table(title="invoices", title_justify="left")
+    for heading in ("number", "group", "status", "amount"):
+        table.add_column(heading)
+    for invoice in invoices:
+        amount = money(invoice.amount_micro_units, invoice.currency)
+        table.add_row(str(invoice.number), names[invoice.group_id], invoice.status, amount)
+    return table
+
+
+def _show_receipt(receipts: Sequence[Receipt], names: dict[str, str], console: Console) -> None:
+    if not receipts:
+        return
+    receipt = receipts[0]
+    table = Table(title=f"receipt of the {names[receipt.body.group_id]}", title_justify="left")
+    table.add_column("field")
+    table.add_column("value", overflow="fold")
+    for name, value in receipt.body.model_dump(mode="json").items():
+        table.add_row(name, str(value))
+    table.add_row("body_digest", receipt.body_digest)
+    console.print(table)
+
+
+def _counted(outcome: Outcome, invoices: Sequence[Invoice]) -> str:
+    return (
+        f"{len(outcome.groups)} groups, {len(outcome.worlds)} worlds, {len(invoices)} invoices "
+        "and their receipts"
+    )

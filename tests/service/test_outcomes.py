@@ -1,0 +1,98 @@
+"""Outcomes: the operator sees all, and that is noted; a group its own line and no more."""
+
+import pytest
+from scenes import claim, queue_job, settle, settle_next, valued
+from sqlalchemy import select
+from starlette.testclient import TestClient
+from support import MakeGroup, OpenRound, report_body
+
+from service.dependencies import AppState
+from service.tables import AuditRow
+
+
+def test_the_operator_sees_every_world_and_group_and_the_log_says_so(
+    operator: TestClient, state: AppState
+) -> None:
+    queue_job(state.database)
+    held = settle_next(state)
+    outcome = operator.get(f"/v1/rounds/{held.job.round_id}/outcome").json()
+    assert len(outcome["worlds"]) == 4
+    assert [group["size"] for group in outcome["groups"]] == [1, 2, 3]
+    with state.database.read() as session:
+        actions = session.scalars(
+            select(AuditRow.action).where(AuditRow.subject == held.job.round_id)
+        ).all()
+    assert actions.count("outcome.read") == 1
+
+
+def test_a_group_sees_the_grand_world_and_its_own_line(
+    make_group: MakeGroup, state: AppState
+) -> None:
+    members = dict(make_group(name) for name in ("teachers", "pupils", "parents"))
+    queue_job(state.database, sorted(members))
+    held = settle_next(state)
+    for group_id, client in members.items():
+        outcome = client.get(f"/v1/rounds/{held.job.round_id}/outcome").json()
+        assert [world["world"] for world in outcome["worlds"]] == ["grand"]
+        assert [group["group_id"] for group in outcome["groups"]] == [group_id]
+        assert outcome["groups"][0]["others_welfare_without"] == 1.5
+        assert all(other not in str(outcome) for other in members if other != group_id)
+
+
+def test_with_two_groups_neither_learns_the_others_welfare(
+    make_group: MakeGroup, state: AppState
+) -> None:
+    members = dict(make_group(name) for name in ("teachers", "pupils"))
+    queue_job(state.database, sorted(members))
+    held = settle_next(state)
+    for client in members.values():
+        (line,) = client.get(f"/v1/rounds/{held.job.round_id}/outcome").json()["groups"]
+        assert (line["others_welfare_without"], line["others_welfare_with"]) == (None, None)
+        assert line["payment"] == 0.5
+
+
+def test_a_group_reads_no_warning_that_names_another(
+    make_group: MakeGroup, state: AppState
+) -> None:
+    members = dict(make_group(name) for name in ("teachers", "pupils"))
+    queue_job(state.database, sorted(members))
+    held = claim(state.database)
+    warnings = ["the pool is small", *(f"world without:{id_} is off" for id_ in members)]
+    found = valued(held.job)
+    outcome = found.outcome.model_copy(update={"warnings": warnings})
+    settle(state.database, held, found.model_copy(update={"outcome": outcome}))
+    for group_id, client in members.items():
+        shown = client.get(f"/v1/rounds/{held.job.round_id}/outcome").json()["warnings"]
+        assert shown == ["the pool is small", f"world without:{group_id} is off"]
+
+
+def test_an_excluded_group_learns_why(make_group: MakeGroup, state: AppState) -> None:
+    excluded_id, excluded = make_group("pupils")
+    other_id, _ = make_group("teachers")
+    queue_job(state.database, sorted([excluded_id, other_id]))
+    held = settle_next(state, excluded={excluded_id: "sample 3 has no score"})
+    (line,) = excluded.get(f"/v1/rounds/{held.job.round_id}/outcome").json()["groups"]
+    assert line["excluded"] == "sample 3 has no score"
+    assert line["payment"] is None
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_group_that_did_not_report_is_told_that_there_is_nothing(
+    make_group: MakeGroup, state: AppState, settled: bool
+) -> None:
+    _, outsider = make_group("outsiders")
+    queue_job(state.database)
+    held = settle_next(state) if settled else claim(state.database)
+    assert outsider.get(f"/v1/rounds/{held.job.round_id}/outcome").status_code == 404
+
+
+def test_an_outcome_before_the_settlement_is_a_conflict(
+    operator: TestClient, make_group: MakeGroup, open_round: OpenRound
+) -> None:
+    round_id = open_round()["id"]
+    _, group = make_group("teachers")
+    group.put(f"/v1/rounds/{round_id}/report", json=report_body())
+    for client in (operator, group):
+        refused = client.get(f"/v1/rounds/{round_id}/outcome")
+        assert (refused.status_code, refused.json()["code"]) == (409, "not_settled")
+    assert operator.get("/v1/rounds/rnd_" + "0" * 26 + "/outcome").status_code == 404
