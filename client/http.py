@@ -77,16 +77,12 @@ class Connection:
 
     def send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         """The response, read whole, of any 2xx status."""
-        with self.stream(method, path, **arguments) as response:
-            response.read()
-            return response
+        return self._first_good(method, path, arguments, read=True)
 
     @contextmanager
     def stream(self, method: str, path: str, **arguments: Any) -> Iterator[httpx.Response]:
         """The response with its body yet to be read. Only getting that far is retried."""
-        request = {key: value for key, value in arguments.items() if value is not None}
-        safe = method in _IDEMPOTENT_METHODS or "Idempotency-Key" in request.get("headers", {})
-        response = self._first_good(method, path, request, safe)
+        response = self._first_good(method, path, arguments, read=False)
         try:
             yield response
         except httpx.TransportError as error:
@@ -95,14 +91,14 @@ class Connection:
             response.close()
 
     def _first_good(
-        self, method: str, path: str, request: dict[str, Any], safe: bool
+        self, method: str, path: str, arguments: dict[str, Any], read: bool
     ) -> httpx.Response:
+        given = {key: value for key, value in arguments.items() if value is not None}
+        safe = method in _IDEMPOTENT_METHODS or "Idempotency-Key" in given.get("headers", {})
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
             try:
-                response = self._http.send(
-                    self._http.build_request(method, path, **request), stream=True
-                )
+                response = self._answer(self._http.build_request(method, path, **given), read)
             except httpx.TransportError as error:
                 if last or not isinstance(error, _LOST if safe else _NEVER_SENT):
                     raise _unreachable(self._http.base_url, error) from error
@@ -110,12 +106,22 @@ class Connection:
                 continue
             if response.is_success:
                 return response
-            failure = _read_error(response)
             delay = _retry_delay(response, attempt)
             if last or delay is None or not _should_retry(response, safe):
-                raise failure
+                raise error_of(response.status_code, response.content)
             time.sleep(delay)
         raise AssertionError("the loop returns or raises")
+
+    def _answer(self, request: httpx.Request, read: bool) -> httpx.Response:
+        """An error's body is always read: it says what is wrong."""
+        response = self._http.send(request, stream=True)
+        try:
+            if read or not response.is_success:
+                response.read()
+        except httpx.TransportError:
+            response.close()
+            raise
+        return response
 
 
 def _dumped(body: BaseModel | None) -> Any:
@@ -132,16 +138,6 @@ def _parsed(kind: type[Body], response: httpx.Response) -> Body:
             f"{kind.__name__}: {error}",
             code="unexpected_answer",
         ) from error
-
-
-def _read_error(response: httpx.Response) -> TruthtuneError:
-    try:
-        response.read()
-    except httpx.TransportError:  # then the status is all there is
-        return error_of(response.status_code, b"")
-    finally:
-        response.close()
-    return error_of(response.status_code, response.content)
 
 
 def _should_retry(response: httpx.Response, safe: bool) -> bool:

@@ -119,7 +119,7 @@ def test_errors_are_raised_by_name_with_the_field_at_fault(
     with pytest.raises(Forbidden):
         group.groups.create("by a group")
     with pytest.raises(Conflict) as conflict:
-        group.rounds.outcome(operator.rounds.open(draft.id).id)
+        operator.rounds.outcome(operator.rounds.open(draft.id).id)
     assert "open" in str(conflict.value)
     with pytest.raises(InvalidInput) as too_big:
         group.rounds.put_report(draft.id, REPORT.model_copy(update={"size": 11}))

@@ -59,9 +59,16 @@ def test_two_creates_have_different_idempotency_keys(scripted: Truthtune, script
 
 def test_a_create_whose_answer_was_lost_is_repeated(scripted: Truthtune, script: Script) -> None:
     script.answers = [Answer(201, b"{", promised=500), ok(GROUP)]
+    assert scripted.groups.create("teachers").name == "teachers"
+
+
+def test_making_a_key_whose_answer_was_lost_is_an_error_and_not_repeated(
+    scripted: Truthtune, script: Script
+) -> None:
+    script.answers = [Answer(201, b"{", promised=500), ok(KEY)]
     with pytest.raises(Unreachable):
-        scripted.groups.create("teachers")
-    assert script.answers == [ok(GROUP)]
+        scripted.groups.create_key(GROUP["id"])
+    assert len(script.asked) == 1
 
 
 def test_making_a_key_is_not_repeated_when_it_may_have_been_done(

@@ -1,4 +1,4 @@
-"""Hostile and broken requests: each is refused with its reason, none is a failure of the service."""
+"""Hostile and broken requests are refused with the reason; none is a failure of the service."""
 
 import json
 from typing import Any
