@@ -1,6 +1,6 @@
 """The lines of uploaded JSONL files, and a parser that names the line and what is wrong there."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -11,6 +11,9 @@ from api_schemas.strict_json import NotJsonError, parse_json
 
 MAX_TEXT = 32_768
 """Characters in a prompt or a response at most."""
+
+MAX_LINES = 1_000_000
+"""Lines in a file at most, blank ones too: checking so many takes about ten seconds."""
 
 _PROBLEMS_SHOWN = 5
 
@@ -53,32 +56,39 @@ Line = TypeVar("Line", PromptLine, PreferenceLine)
 
 
 def parse_jsonl(lines: Iterable[bytes], model: type[Line]) -> list[Line]:
+    """Every record of `read_jsonl`."""
+    return list(read_jsonl(lines, model))
+
+
+def read_jsonl(lines: Iterable[bytes], model: type[Line]) -> Iterator[Line]:
     """Every line as a `model`; lines of white space only are passed over, but counted.
 
-    Raises InvalidInput with param "file" that names the first bad lines (five at most) and what is
-    wrong with each, such as "line 3: chosen: field required", or that says the file holds no line.
+    When all is read, raises InvalidInput with param "file" that names the first bad lines (five at
+    most) and what is wrong with each, such as "line 3: chosen: field required", or that says the
+    file holds no line, or more than MAX_LINES.
     """
-    parsed: list[Line] = []
-    numbers: list[int] = []
     problems: list[str] = []
+    first_weighted: dict[bool, int] = {}
     for number, raw in enumerate(lines, start=1):
-        if not raw.strip():
-            continue
-        try:
-            parsed.append(_parse_line(raw, number, model))
-            numbers.append(number)
-        except _BadLineError as problem:
-            problems.append(f"line {number}: {problem}")
+        if number > MAX_LINES:
+            problems.append(f"line {number}: a file may have {MAX_LINES} lines")
+            break
         if len(problems) == _PROBLEMS_SHOWN:
             problems.append("later lines were not read")
             break
-    if not problems and not parsed:
-        problems.append("the file holds no line")
+        if not raw.strip():
+            continue
+        try:
+            record = _parse_line(raw, number, model)
+        except _BadLineError as problem:
+            problems.append(f"line {number}: {problem}")
+            continue
+        first_weighted.setdefault(getattr(record, "weight", None) is not None, number)
+        yield record
     if not problems:
-        problems = _weight_problems(parsed, numbers)
+        problems = _whole_file_problems(first_weighted)
     if problems:
         raise InvalidInput("; ".join(problems), param="file")
-    return parsed
 
 
 class _BadLineError(ValueError):
@@ -109,10 +119,12 @@ def _reason(detail: Any) -> str:
     return f"{field}: {message[:1].lower()}{message[1:]}"
 
 
-def _weight_problems(lines: Sequence[Schema], numbers: Sequence[int]) -> list[str]:
-    """A missing weight beside given ones has no meaning that all would guess."""
-    weighted = [getattr(line, "weight", None) is not None for line in lines]
-    if all(weighted) or not any(weighted):
+def _whole_file_problems(first_weighted: dict[bool, int]) -> list[str]:
+    """`first_weighted`: the first lines with and without a weight, of those there are."""
+    if not first_weighted:
+        return ["the file holds no line"]
+    if len(first_weighted) == 1:
         return []
-    given, missing = numbers[weighted.index(True)], numbers[weighted.index(False)]
+    # A missing weight beside given ones has no meaning that all would guess.
+    given, missing = first_weighted[True], first_weighted[False]
     return [f"line {missing}: weight is missing, but line {given} has one: give all or none"]

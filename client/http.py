@@ -50,17 +50,17 @@ class Connection:
         self._http.close()
 
     def get(self, kind: type[Body], path: str, params: Mapping[str, Any] | None = None) -> Body:
-        return _parsed(kind, self.send("GET", path, params=params))
+        return self._ask(kind, "GET", path, params=params)
 
     def put(self, kind: type[Body], path: str, body: BaseModel) -> Body:
-        return _parsed(kind, self.send("PUT", path, json=_dumped(body)))
+        return self._ask(kind, "PUT", path, json=_dumped(body))
 
     def delete(self, kind: type[Body], path: str) -> Body:
-        return _parsed(kind, self.send("DELETE", path))
+        return self._ask(kind, "DELETE", path)
 
     def act(self, kind: type[Body], path: str, body: BaseModel | None = None) -> Body:
         """A POST that the service can't recognise when it comes again."""
-        return _parsed(kind, self.send("POST", path, json=_dumped(body)))
+        return self._ask(kind, "POST", path, json=_dumped(body))
 
     def create(
         self,
@@ -72,12 +72,15 @@ class Connection:
     ) -> Body:
         """A POST that makes one thing however often it is sent; a key is made if none is given."""
         headers = {"Idempotency-Key": idempotency_key or uuid4().hex}
-        response = self.send("POST", path, headers=headers, json=_dumped(body), **arguments)
-        return _parsed(kind, response)
+        return self._ask(kind, "POST", path, headers=headers, json=_dumped(body), **arguments)
 
     def send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         """The response, read whole, of any 2xx status."""
         return self._first_good(method, path, arguments, read=True)
+
+    def _ask(self, kind: type[Body], method: str, path: str, **arguments: Any) -> Body:
+        content = self.send(method, path, **arguments).content
+        return parsed(kind, content, f"{method} {path}")
 
     @contextmanager
     def stream(self, method: str, path: str, **arguments: Any) -> Iterator[httpx.Response]:
@@ -128,14 +131,13 @@ def _dumped(body: BaseModel | None) -> Any:
     return None if body is None else body.model_dump(mode="json")
 
 
-def _parsed(kind: type[Body], response: httpx.Response) -> Body:
+def parsed(kind: type[Body], content: str | bytes, source: str) -> Body:
     """A newer service may say more than this client knows: unknown fields are passed over."""
     try:
-        return kind.model_validate_json(response.content, extra="ignore")
+        return kind.model_validate_json(content, extra="ignore")
     except ValueError as error:
         raise TruthtuneError(
-            f"{response.request.method} {response.request.url} answered something that is no "
-            f"{kind.__name__}: {error}",
+            f"{source} answered something that is no {kind.__name__}: {error}",
             code="unexpected_answer",
         ) from error
 

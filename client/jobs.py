@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from api_schemas.base import ListPage
 from api_schemas.jobs import EventType, Job, JobEvent
 from client.event_stream import parse_events
+from client.http import parsed
 from client.pages import Listing
 from client.problems import Unreachable
 from client.resources import Resource
@@ -71,6 +72,6 @@ class Jobs(Resource):
         path = f"/v1/jobs/{job_id}/events/stream"
         with self._connection.stream("GET", path, headers=headers) as response:
             for data in parse_events(response.iter_lines()):
-                event = JobEvent.model_validate_json(data, extra="ignore")
+                event = parsed(JobEvent, data, f"GET {path}")
                 if event.sequence > after:
                     yield event

@@ -1,9 +1,11 @@
-"""A round's outcome as tables."""
+"""What a round came to, as tables: its outcome, invoices and receipts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from api_schemas.ledger import Invoice, Receipt
 from api_schemas.outcomes import Outcome, WorldOutcome
 from client.progress import world_name
 
@@ -36,12 +38,35 @@ def group_table(outcome: Outcome, names: Mapping[str, str]) -> Table:
 
 
 def world_outcome_table(outcome: Outcome, names: Mapping[str, str]) -> Table:
-    """One line a world, and one for the adapter that is delivered."""
-    numbers = ["ASW(π₀)", "ASW", "ASW*", "gap", "KL", "ESS mean", "ESS min"]
+    """One line a world, and one for the adapter that is delivered.
+
+    ESS: effective samples of the pool, the mean and the smallest over the prompts.
+    """
+    numbers = ["ASW(π₀)", "ASW", "ASW*", "gap", "KL", "ESS", "min"]
     table = _table("worlds on the pool", ["world", "chosen"], numbers)
     for world in outcome.worlds:
         table.add_row(world_name(world.world, names), *_world_cells(world, names))
-    table.add_row("delivered adapter", *_world_cells(outcome.delivered, names))
+    table.add_row("delivered", *_world_cells(outcome.delivered, names))
+    return table
+
+
+def invoice_table(invoices: Sequence[Invoice], names: Mapping[str, str]) -> Table:
+    table = _table("invoices", ["number", "group", "status"], ["amount"])
+    for invoice in invoices:
+        amount = money(invoice.amount_micro_units, invoice.currency)
+        name = names.get(invoice.group_id, invoice.group_id)
+        table.add_row(str(invoice.number), name, invoice.status, amount)
+    return table
+
+
+def receipt_table(receipt: Receipt, names: Mapping[str, str]) -> Table:
+    """Every field of the body, and the digest that fixes them."""
+    group = names.get(receipt.body.group_id, receipt.body.group_id)
+    table = _table(f"receipt {receipt.id} of the {group}", ["field"], [])
+    table.add_column("value", overflow="fold")
+    for name, value in receipt.body.model_dump(mode="json").items():
+        table.add_row(name, "-" if value is None else str(value))
+    table.add_row("body_digest", receipt.body_digest)
     return table
 
 
@@ -65,9 +90,8 @@ def summary_lines(outcome: Outcome) -> list[str]:
 
 
 def _world_cells(world: WorldOutcome, names: Mapping[str, str]) -> list[str]:
-    name, at, step = world.chosen.rpartition("@")
     return [
-        f"{world_name(name, names)} {at}{step}" if at else world.chosen,
+        _chosen(world, names),
         _figure(world.welfare_initial),
         _figure(world.welfare),
         _figure(world.welfare_optimum),
@@ -78,12 +102,20 @@ def _world_cells(world: WorldOutcome, names: Mapping[str, str]) -> list[str]:
     ]
 
 
+def _chosen(world: WorldOutcome, names: Mapping[str, str]) -> str:
+    """A world's own adapter by its step alone, another world's by its name too."""
+    name, _, step = world.chosen.rpartition("@")
+    if not name:
+        return {"initial": "π₀", "pool_optimum": "optimum"}.get(world.chosen, world.chosen)
+    return f"step {step}" if name == world.world else f"{world_name(name, names)}, step {step}"
+
+
 def _table(title: str, texts: list[str], numbers: list[str]) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for text in texts:
         table.add_column(text)
     for number in numbers:
-        table.add_column(number, justify="right")
+        table.add_column(number, justify="right", no_wrap=True)
     return table
 
 

@@ -62,8 +62,8 @@ def require_current_schema(database: Database) -> None:
     current = current_revision(database)
     if current != head_revision():
         raise SchemaOutOfDate(
-            f"the database {_place(database)} has schema version {current or 'none'}, this version of "
-            f"Truthtune needs {head_revision()}; run `truthtune db upgrade`"
+            f"the database {_place(database)} has schema version {current or 'none'}, this version "
+            f"of Truthtune needs {head_revision()}; run `truthtune db upgrade`"
         )
 
 

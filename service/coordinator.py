@@ -9,7 +9,8 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from service.rounds import repository as rounds
 from service.settings import Settings
 from workers.artifacts import ArtifactStore
 
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LONGEST_BACKOFF_SECONDS = 60.0
 
 log = structlog.get_logger()
@@ -86,9 +88,23 @@ def _stop_on_signals() -> threading.Event:
     def set_stop(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOP_SIGNALS:
         signal.signal(number, set_stop)
     return stop
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM when it starts, and would end the process with its job still held."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _ray_cluster(settings: Settings) -> Cluster:
@@ -241,6 +257,7 @@ class Coordinator:
     def _try_again(self, held: leases.Claim, error: Exception) -> None:
         """A failure of machines, as far as one can tell: later, perhaps elsewhere, it may work."""
         log.error("attempt_failed", job_id=held.job_id, attempt=held.attempt, exc_info=error)
+        self._drop_cluster()  # it may be what failed
         delay = min(2.0**held.attempt, _LONGEST_BACKOFF_SECONDS)
         event = ProgressEvent(
             type="warning",
@@ -252,14 +269,17 @@ class Coordinator:
         with self._database.write() as session:
             leases.record(session, held, event)
             leases.release(session, held, delay, counts=True)
-        self._drop_cluster()  # it may be what failed
 
     def _running_cluster(self) -> Cluster:
         """Started at the first stage, so that an idle coordinator holds no cores and no memory."""
         if self._cluster is None:
-            cluster = self._cluster_factory(self._settings)
-            cluster.start()
-            self._cluster = cluster
+            self._cluster = self._cluster_factory(self._settings)
+            try:
+                with _own_signals():
+                    self._cluster.start()
+            except BaseException:
+                self._drop_cluster()
+                raise
         return self._cluster
 
     def _drop_cluster(self) -> None:

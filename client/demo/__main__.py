@@ -18,6 +18,9 @@ from client.demo.scenario import Member, step
 from client.demo.service_process import DemoService
 from client.demo.settings import demo_round
 
+_LOG_WIDTH = 100
+"""Characters of a line where there is no terminal to ask."""
+
 
 def demo(
     base_model: Annotated[
@@ -27,11 +30,12 @@ def demo(
         bool, typer.Option("--keep", help="Keep the service until Ctrl-C, and print its keys.")
     ] = False,
     home: Annotated[
-        Path | None, typer.Option(help="Folder of the run's state; default: a new one each time.")
+        Path | None,
+        typer.Option(help="A new folder for the run's state; default: one in .truthtune."),
     ] = None,
 ) -> None:
     """Run the whole business once on a real model; exits with 0 only if every step held."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
     started = time.monotonic()
     service = DemoService(home or _new_home())
     try:

@@ -9,19 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from api_schemas.errors import TruthtuneError
-from api_schemas.ledger import Invoice, Receipt
-from api_schemas.outcomes import Outcome
 from api_schemas.reports import ReportPut
 from api_schemas.reward_models import PreferenceDataSpec, RewardModelSpec, TfidfBradleyTerry
 from api_schemas.rounds import Round, RoundCreate
 from client.client import Truthtune
 from client.demo import checks
 from client.demo.settings import DemoGroup, DemoRound
-from client.outcome_tables import group_table, money, summary_lines, world_outcome_table
+from client.outcome_tables import (
+    group_table,
+    invoice_table,
+    receipt_table,
+    summary_lines,
+    world_outcome_table,
+)
 from client.progress import JobProgress
+
+COMPARE_ANSWERS = Path(__file__).with_name("compare_answers.py")
 
 
 class DemoFailed(TruthtuneError):
@@ -79,7 +84,7 @@ def report(member: Member, round_id: str, setup: DemoRound) -> str:
         told = f"{file.lines} preference pairs"
     else:
         spec = member.setup.lexical
-        told = f"a lexical reward model of {len(spec.features)} features"
+        told = f"a lexical reward model ({', '.join(f.type for f in spec.features)})"
     member.client.rounds.put_report(round_id, ReportPut(size=member.setup.size, reward_model=spec))
     return f"{member.setup.name}: {member.setup.size} agents, {told}"
 
@@ -106,24 +111,24 @@ def show_results(
 ) -> Round:
     """Print the tables, and check what must hold. Raises DemoFailed naming what does not."""
     names = {member.group_id: member.setup.name for member in members}
-    outcome = operator.rounds.outcome(round_id)
-    invoices = [i for member in members for i in member.client.invoices.list()]
-    receipts = [member.client.receipts.get(i.receipt_id) for member, i in _owned(members, invoices)]
-    console.print(group_table(outcome, names))
-    console.print(world_outcome_table(outcome, names))
-    for line in summary_lines(outcome):
-        console.print(line, highlight=False)
-    console.print(_invoice_table(invoices, names))
-    _show_receipt(receipts, names, console)
-    round_ = operator.rounds.get(round_id)
+    round_, outcome = operator.rounds.get(round_id), operator.rounds.outcome(round_id)
+    invoices = [invoice for member in members for invoice in member.client.invoices.list()]
+    receipts = [receipt for member in members for receipt in member.client.receipts.list()]
+    console.print(group_table(outcome, names), world_outcome_table(outcome, names))
+    console.print("\n".join(summary_lines(outcome)), highlight=False)
+    console.print(invoice_table(invoices, names))
+    for receipt in receipts[:1]:
+        console.print(receipt_table(receipt, names))
     sizes = {member.group_id: member.setup.size for member in members}
-    found = checks.complaints(
-        round_, sizes, outcome, invoices, receipts, setup.least_gain_standard_errors
-    )
+    least = setup.least_gain_standard_errors
+    found = checks.complaints(round_, sizes, outcome, invoices, receipts, least)
     found += _privacy_complaints(members, round_id)
     if found:
         raise DemoFailed("; ".join(found))
-    console.print(f"[green]every check on {_counted(outcome, invoices)} holds")
+    console.print(
+        f"[green]every check on {len(outcome.groups)} groups, {len(outcome.worlds)} worlds, "
+        f"{len(invoices)} invoices and their receipts holds"
+    )
     return round_
 
 
@@ -135,22 +140,13 @@ def compare(
         raise DemoFailed(f"round {round_.id} is settled, but has no model")
     adapter = member.client.models.download(round_.model_id, folder)
     tokens = str(round_.announcement.generation.max_new_tokens)
-    command = [sys.executable, "-I", compare_answers_file(), str(adapter), str(base_model_folder)]
+    command = [sys.executable, "-I", str(COMPARE_ANSWERS), str(adapter), str(base_model_folder)]
     done = subprocess.run(
         [*command, tokens, *setup.compared_prompts], capture_output=True, text=True
     )
     if done.returncode != 0:
         raise DemoFailed(f"the adapter could not be used:\n{done.stderr.strip()}")
     return done.stdout.rstrip()
-
-
-def compare_answers_file() -> str:
-    return str(Path(__file__).with_name("compare_answers.py"))
-
-
-def _owned(members: Sequence[Member], invoices: Sequence[Invoice]) -> list[tuple[Member, Invoice]]:
-    by_group = {member.group_id: member for member in members}
-    return [(by_group[invoice.group_id], invoice) for invoice in invoices]
 
 
 def _privacy_complaints(members: Sequence[Member], round_id: str) -> list[str]:
@@ -161,33 +157,3 @@ def _privacy_complaints(members: Sequence[Member], round_id: str) -> list[str]:
         if (seen := {line.group_id for line in member.client.rounds.outcome(round_id).groups})
         != {member.group_id}
     ]
-
-
-def _invoice_table(invoices: Sequence[Invoice], names: dict[str, str]) -> Table:
-    table = Table(title="invoices", title_justify="left")
-    for heading in ("number", "group", "status", "amount"):
-        table.add_column(heading)
-    for invoice in invoices:
-        amount = money(invoice.amount_micro_units, invoice.currency)
-        table.add_row(str(invoice.number), names[invoice.group_id], invoice.status, amount)
-    return table
-
-
-def _show_receipt(receipts: Sequence[Receipt], names: dict[str, str], console: Console) -> None:
-    if not receipts:
-        return
-    receipt = receipts[0]
-    table = Table(title=f"receipt of the {names[receipt.body.group_id]}", title_justify="left")
-    table.add_column("field")
-    table.add_column("value", overflow="fold")
-    for name, value in receipt.body.model_dump(mode="json").items():
-        table.add_row(name, str(value))
-    table.add_row("body_digest", receipt.body_digest)
-    console.print(table)
-
-
-def _counted(outcome: Outcome, invoices: Sequence[Invoice]) -> str:
-    return (
-        f"{len(outcome.groups)} groups, {len(outcome.worlds)} worlds, {len(invoices)} invoices "
-        "and their receipts"
-    )

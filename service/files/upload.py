@@ -29,8 +29,16 @@ UPLOAD_BODY: dict[str, Any] = {
                     "required": sorted(_FIELDS),
                     "additionalProperties": False,
                     "properties": {
-                        "purpose": {"type": "string", "enum": list(get_args(FilePurpose))},
-                        "file": {"type": "string", "format": "binary"},
+                        "purpose": {
+                            "type": "string",
+                            "enum": list(get_args(FilePurpose)),
+                            "examples": ["prompts"],
+                        },
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "examples": ['{"prompt": "How do I reset my password?"}\n'],
+                        },
                     },
                 }
             }

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from api_schemas.datasets import MAX_TEXT, PreferenceLine, PromptLine, parse_jsonl
+from api_schemas.datasets import MAX_TEXT, PreferenceLine, PromptLine, read_jsonl
 from api_schemas.errors import InvalidInput
 from api_schemas.files import FilePurpose
 from service.files.adapter_header import check_adapter
@@ -19,9 +19,9 @@ def check_content(purpose: FilePurpose, file: BinaryIO, size: int) -> int | None
     """
     file.seek(0)
     if purpose == "prompts":
-        return len(parse_jsonl(_lines(file), PromptLine))
+        return sum(1 for _ in read_jsonl(_lines(file), PromptLine))
     if purpose == "preferences":
-        return len(parse_jsonl(_lines(file), PreferenceLine))
+        return sum(1 for _ in read_jsonl(_lines(file), PreferenceLine))
     check_adapter(file, size)
     return None
 

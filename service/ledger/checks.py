@@ -5,9 +5,6 @@ from api_schemas.jobs import JobInput
 from api_schemas.outcomes import GroupOutcome, Outcome
 from workers.mechanism.amounts import payment_micro_units
 
-LARGEST_MICRO_UNITS = 2**53 - 1
-"""Canonical JSON (RFC 8785) holds no larger integer exactly, so no receipt could show it."""
-
 
 def require_settleable(job: JobInput, outcome: Outcome) -> None:
     """Raises RoundFailed, naming the field, unless the outcome is of this job and its amounts are
@@ -40,12 +37,6 @@ def _require_payable(job: JobInput, group: GroupOutcome) -> None:
     assert group.payment is not None
     price = job.announcement.price_per_unit_micro_units
     _require_same(f"amount of {name}", amount, payment_micro_units(group.payment, price))
-    if abs(amount) > LARGEST_MICRO_UNITS:
-        raise RoundFailed(
-            f"the amount {amount} of group {name} is beyond {LARGEST_MICRO_UNITS} micro-units; "
-            "announce a lower price per unit",
-            code="amount_too_large",
-        )
     if amount < 0 and job.announcement.on_negative_payment == "fail":
         raise RoundFailed(
             f"group {name} would be credited {-amount} micro-units, and the announcement says "

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from api_schemas.errors import InvalidInput
+from api_schemas.errors import InvalidInput, TruthtuneError
 from api_schemas.rounds import Announcement, RoundCreate
 from service.auth import Operator
 from service.dependencies import State
@@ -20,8 +20,7 @@ def _announced(body: RoundCreate, principal: Operator, state: State) -> Announce
             session, principal, body.prompts_file_id, "prompts", param="prompts_file_id"
         )
     prompts = [line.prompt for line in read_prompts(state.artifacts, file.sha256)]
-    resolved = _resolve(body.base_model)
-    base_models.check_prompts(resolved, prompts, body.generation.max_new_tokens)
+    resolved = _resolve(body.base_model, prompts, body.generation.max_new_tokens)
     return Announcement(
         **body.model_dump(), base_model_revision=resolved.revision, prompts_sha256=file.sha256
     )
@@ -30,12 +29,17 @@ def _announced(body: RoundCreate, principal: Operator, state: State) -> Announce
 Announced = Annotated[Announcement, Depends(_announced)]
 
 
-def _resolve(name: str) -> base_models.ResolvedBaseModel:
+def _resolve(name: str, prompts: list[str], max_new_tokens: int) -> base_models.ResolvedBaseModel:
+    """The model, with a context that the prompts fit into."""
     try:
-        return base_models.resolve(name)
-    except (OSError, RuntimeError) as error:  # a path that may not be read, or can't be one
+        resolved = base_models.resolve(name)
+        base_models.check_prompts(resolved, prompts, max_new_tokens)
+    except TruthtuneError:
+        raise
+    except Exception as error:  # whatever lies there is foreign, and tokenizers raises just this
         raise InvalidInput(
-            f"base_model {name[:100]!r} can't be read: {error}",
+            f"base_model {name[:100]!r} can't be read: {type(error).__name__}: {error}",
             code="unknown_base_model",
             param="base_model",
         ) from error
+    return resolved

@@ -1,10 +1,20 @@
-"""A server whose answers a test scripts, for what a healthy service never does."""
+"""What the client's tests share: the service they ask, and a server whose answers a test scripts,
+for what a healthy service never does."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from service.database import Database
+
+
+@dataclass(frozen=True)
+class RunningService:
+    url: str
+    operator_key: str
+    database: Database
 
 
 @dataclass(frozen=True)

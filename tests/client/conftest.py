@@ -4,13 +4,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import uvicorn
-from client_support import Script, scripted_server
+from client_support import RunningService, Script, scripted_server
 
 import migrations
 from client import Truthtune, http, jobs
@@ -19,13 +18,6 @@ from service.auth import hmac_of, load_key_secret, new_secret
 from service.database import Database
 from service.groups import repository
 from service.settings import Settings
-
-
-@dataclass(frozen=True)
-class RunningService:
-    url: str
-    operator_key: str
-    database: Database
 
 
 @pytest.fixture(scope="session")

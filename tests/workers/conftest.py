@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from api_schemas.jobs import JobInput, ProgressEvent, ReportInput
 from api_schemas.outcomes import Valued
@@ -119,6 +120,12 @@ def _job(
         announcement_digest=sha256_of(canonical_json(announcement.model_dump(mode="json"))),
         reports=reports,
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Threads cost more than they save on a model of a few thousand weights."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -13,23 +13,33 @@ class Exclusions:
         self.reasons: dict[str, str] = dict(earlier or {})
 
     def add(self, group_id: str, reason: str) -> None:
-        """Exclude a group. Raises RoundFailed with the reason where the policy says `fail`."""
-        if self.context.job.announcement.on_bad_report == "fail":
-            raise RoundFailed(reason, code="bad_report")
+        """Exclude a group. Raises RoundFailed where the policy says `fail`.
+
+        The reason goes into an event, which the operator alone reads: the round's failure is shown
+        to all groups, and a reason quotes a report.
+        """
+        fails = self.context.job.announcement.on_bad_report == "fail"
         self.reasons[group_id] = reason
         self.context.tell(
             ProgressEvent(
                 type="group_excluded",
-                level="warning",
-                message=f"excluded: {reason}",
+                level="error" if fails else "warning",
+                message=f"unusable: {reason}" if fails else f"excluded: {reason}",
                 data={"group_id": group_id, "reason": reason},
             )
         )
+        if fails:
+            raise RoundFailed(
+                "a report's reward model can't be used and on_bad_report is 'fail'; the job's "
+                "events tell the operator which and why",
+                code="bad_report",
+            )
 
     def require_someone_left(self, groups: int) -> None:
-        """Raises RoundFailed, naming every reason, if no group is left."""
+        """Raises RoundFailed if no group is left."""
         if groups == 0:
             raise RoundFailed(
-                "every group was excluded: " + "; ".join(self.reasons.values()),
+                f"every group was excluded, {len(self.reasons)} of {len(self.reasons)}; the job's "
+                "events tell the operator why",
                 code="all_groups_excluded",
             )

@@ -100,14 +100,25 @@ def _value(context: StageContext) -> Valuation:
 
 
 def _refuse_negative(context: StageContext, valuation: Valuation) -> None:
+    """Under the policy `fail`: tell the operator whose payment is negative, and fail the round."""
     payments_N, sizes_N = valuation.payments.payments_N, valuation.game.sizes_N
-    if context.job.announcement.on_negative_payment == "fail":
-        for i in np.flatnonzero(negative_payments(payments_N, sizes_N)):
-            raise RoundFailed(
-                f"group {valuation.scores.group_ids[i]} would pay {payments_N[i]}: the model of "
-                "the world without it is under-trained (on_negative_payment is 'fail')",
-                code="negative_payment",
-            )
+    negative_N = negative_payments(payments_N, sizes_N)
+    if context.job.announcement.on_negative_payment == "fail" and negative_N.any():
+        for i in np.flatnonzero(negative_N):
+            context.warn(_negative_payment(valuation, i))
+        raise RoundFailed(
+            "a payment is negative, because the model of a world without a group is under-trained, "
+            "and on_negative_payment is 'fail'; the job's events tell the operator whose",
+            code="negative_payment",
+        )
+
+
+def _negative_payment(valuation: Valuation, i: int) -> str:
+    return (
+        f"group {valuation.scores.group_ids[i]} has a negative payment, "
+        f"{valuation.payments.payments_N[i]:.6g}: the model of the world without it is "
+        "under-trained"
+    )
 
 
 def _outcome(
@@ -288,10 +299,5 @@ def _warnings(
     if delivered.chosen == "initial":
         found.append("no trained model beat the initial model on the pool: that is delivered")
     negative_N = negative_payments(valuation.payments.payments_N, valuation.game.sizes_N)
-    for i in np.flatnonzero(negative_N):
-        found.append(
-            f"group {valuation.scores.group_ids[i]} has a negative payment, "
-            f"{valuation.payments.payments_N[i]:.6g}: the model of the world without it is "
-            "under-trained"
-        )
+    found += [_negative_payment(valuation, i) for i in np.flatnonzero(negative_N)]
     return found

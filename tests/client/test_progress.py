@@ -1,0 +1,112 @@
+"""The display of a job, from events that may lack anything."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from api_schemas.ids import new_id
+from api_schemas.jobs import EventType, JobEvent
+from client.progress import JobProgress, stage_table, world_table
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+GROUP = "grp_" + "0" * 26
+
+
+def event(
+    kind: EventType, data: dict[str, Any] | None = None, seconds: float = 0.0, message: str = ""
+) -> JobEvent:
+    return JobEvent(
+        id=new_id("evt"),
+        sequence=1,
+        type=kind,
+        message=message or kind,
+        data=data or {},
+        created_at=START + timedelta(seconds=seconds),
+    )
+
+
+def shown(progress: JobProgress, *, worlds: bool = False) -> str:
+    table = (
+        world_table(progress.state, {GROUP: "teachers"})
+        if worlds
+        else stage_table(progress.state, START + timedelta(seconds=9))
+    )
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+@pytest.fixture
+def progress() -> JobProgress:
+    return JobProgress(Console(force_terminal=False, width=200))
+
+
+def test_a_finished_stage_shows_its_seconds_and_a_running_one_counts(progress: JobProgress) -> None:
+    progress.state.apply(event("stage_started", {"stage": "score"}, 1))
+    progress.state.apply(event("stage_finished", {"stage": "score"}, 3.5))
+    progress.state.apply(event("stage_started", {"stage": "train"}, 4))
+    figures = {"stage": "train", "done": 3, "total": 12, "unit": "steps"}
+    progress.state.apply(event("stage_progress", figures, 5))
+    lines = {line.split()[0]: line.split()[1:] for line in shown(progress).splitlines()[2:]}
+    assert lines["score"] == ["2.5"]
+    assert lines["train"] == ["5.0", "3/12", "steps"]
+    assert lines["value"] == []
+
+
+def test_worlds_show_step_welfare_divergence_and_the_best_step(progress: JobProgress) -> None:
+    world = f"without:{GROUP}"
+    step = {"world": world, "welfare": 1.25, "kl": 0.5, "reward": 2.0}
+    progress.state.apply(event("training_step", {"step": 3, "steps": 12, "worlds": [step]}))
+    held_out = {"world": world, "welfare_holdout": 1.125, "best_step": 2}
+    progress.state.apply(event("world_evaluated", {"step": 3, "worlds": [held_out]}))
+    row = shown(progress, worlds=True).splitlines()[-1].split()
+    assert row == ["without", "teachers", "3/12", "1.250", "0.500", "1.125", "2"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"worlds": None},
+        {"worlds": [3, {}, {"world": "grand"}]},
+        {"stage": 7, "done": "many", "worlds": "grand"},
+        {"stage": "a stage of a newer service", "step": True},
+    ],
+)
+def test_missing_and_strange_figures_are_passed_over(
+    progress: JobProgress, data: dict[str, Any]
+) -> None:
+    kinds: list[EventType] = ["stage_progress", "training_step", "world_evaluated", "warning"]
+    for kind in kinds:
+        progress.show(event(kind, data))
+    assert "train" in shown(progress)
+    assert "world" in shown(progress, worlds=True)
+
+
+def test_only_the_last_warnings_are_kept(progress: JobProgress) -> None:
+    for number in range(5):
+        progress.state.apply(event("warning", message=f"warning {number}"))
+    assert list(progress.state.warnings) == ["warning 2", "warning 3", "warning 4"]
+
+
+def test_without_a_terminal_every_event_but_the_counts_is_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with JobProgress(Console(force_terminal=False, width=80), {GROUP: "teachers"}) as progress:
+        progress.show(event("stage_started", {"stage": "train"}, message="train started"))
+        progress.show(event("stage_progress", {"stage": "train", "done": 1}))
+        progress.show(event("group_excluded", message=f"{GROUP} was excluded"))
+    assert capsys.readouterr().out.splitlines() == [
+        "00:00:00 stage_started   train started",
+        "00:00:00 group_excluded  teachers was excluded",
+    ]
+
+
+def test_on_a_terminal_the_last_state_stays_on_the_screen() -> None:
+    console = Console(force_terminal=True, width=100, height=40, file=None)
+    with console.capture() as capture, JobProgress(console) as progress:
+        progress.show(event("job_succeeded"))
+    assert "job succeeded" in capture.get()

@@ -1,0 +1,83 @@
+"""A coordinator that is killed with SIGKILL in every stage, against one that is left in peace."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import People
+from processes import Processes, eventually, kill
+
+from api_schemas.jobs import STAGES, EventType, Job, StageName
+
+_ENOUGH_SECONDS = 120
+
+
+@pytest.mark.timeout(600)
+def test_a_coordinator_killed_in_every_stage_gives_the_same_invoices_once(
+    processes: Processes, people: People, tmp_path: Path
+) -> None:
+    peaceful = processes.coordinator()
+    undisturbed, _ = people.run(tmp_path)
+    peaceful.terminate()
+    peaceful.wait(30)
+
+    opened = people.open_round(tmp_path)
+    people.report(opened.id, tmp_path)
+    job_id = people.operator.rounds.close(opened.id).job_id
+    assert job_id is not None
+    for stage in STAGES[:-1]:
+        _kill_during(stage, job_id, processes, people)
+    for fault in ("before_commit", "after_commit"):
+        dying = processes.coordinator(dies_in=fault)
+        dying.wait(_ENOUGH_SECONDS)
+        assert dying.returncode == -9
+        settled = people.operator.rounds.get(opened.id).state == "settled"
+        assert settled == (fault == "after_commit")
+    processes.coordinator()
+    job = people.operator.jobs.get(job_id)
+    assert job.status == "succeeded"
+    assert job.attempts == len(STAGES) - 1 + 2
+
+    assert _amounts(people, opened.id) == _amounts(people, undisturbed.id)
+    receipts = [r for r in people.operator.receipts.list() if r.body.round_id == opened.id]
+    assert len(receipts) == len(people.groups)
+    numbers = sorted(invoice.number for invoice in people.operator.invoices.list())
+    assert numbers == list(range(1, len(numbers) + 1))
+    _adapters_are_equal(people, undisturbed.id, opened.id)
+
+
+def _kill_during(
+    stage: StageName, job_id: str, processes: Processes, people: People
+) -> None:
+    """Start a coordinator, kill it once the stage runs, and see that Ray went with it."""
+    before = _finished(people.operator.jobs.get(job_id))
+    coordinator = processes.coordinator()
+    # In training, wait for a checkpoint: the next attempt must go on from it.
+    awaited: EventType = "world_evaluated" if stage == "train" else "stage_started"
+
+    def has_begun() -> bool:
+        assert coordinator.poll() is None, processes.log.read_text()[-3000:]
+        events = people.operator.jobs.events(job_id)
+        return any(e.type == awaited and e.data.get("stage") == stage for e in events)
+
+    eventually(has_begun, _ENOUGH_SECONDS, f"stage {stage} runs")
+    orphans = kill(coordinator)
+    after = _finished(people.operator.jobs.get(job_id))
+    assert before.items() <= after.items()
+    assert stage not in after
+    psutil.wait_procs(orphans, timeout=30)
+    left = [p.name() for p in orphans if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert left == []
+
+
+def _finished(job: Job) -> dict[str, str]:
+    return {stage.name: stage.digest for stage in job.stages if stage.digest is not None}
+
+
+def _amounts(people: People, round_id: str) -> dict[str, int]:
+    return {i.group_id: i.amount_micro_units for i in people.invoices(round_id)}
+
+
+def _adapters_are_equal(people: People, one: str, other: str) -> None:
+    models = {model.round_id: model for model in people.operator.models.list()}
+    assert models[one].adapter_digest == models[other].adapter_digest
