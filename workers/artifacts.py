@@ -53,7 +53,9 @@ class ArtifactStore:
         temporary_folder = self._root if self._remote is None else tempfile.gettempdir()
         os.makedirs(temporary_folder, exist_ok=True)
         digest = hashlib.sha256()
-        with tempfile.NamedTemporaryFile(dir=temporary_folder, prefix=".partial-", delete=False) as f:
+        with tempfile.NamedTemporaryFile(
+            dir=temporary_folder, prefix=".partial-", delete=False
+        ) as f:
             try:
                 for chunk in chunks:
                     digest.update(chunk)

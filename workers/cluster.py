@@ -8,7 +8,6 @@ digests of artifacts: the object store holds nothing that must survive.
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -106,7 +105,7 @@ class _ProgressBoard:
 
 
 def _result(reference: Any) -> Any:
-    """The task's result; a TruthtuneError of the task is raised as itself, without Ray's wrapping."""
+    """The task's result; a TruthtuneError that it raised comes without Ray's wrapping."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -208,7 +207,7 @@ def use_cores(cores: int) -> None:
     torch.set_num_threads(max(1, cores))
 
 
-@ray.remote(max_retries=_RETRIES)
+@ray.remote(max_retries=_RETRIES)  # type: ignore[untyped-decorator]
 def _run_task(task: Any, item: Any, job: JobInput, artifacts_url: str, board: Any) -> Any:
     use_cores(int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
     return task(task_context(job, artifacts_url, board), item)

@@ -20,7 +20,7 @@ class Decoder:
     """
 
     def __init__(self, model: Any):
-        body = getattr(model, "model", None)
+        body: Any = getattr(model, "model", None)
         missing = [
             name
             for name in ("layers", "embed_tokens", "norm", "rotary_emb")
@@ -33,7 +33,8 @@ class Decoder:
                 code="unsupported_base_model",
                 param="base_model",
             )
-        self.model, self._body = model, body
+        self.model: Any = model
+        self._body: Any = body
         self.n_layers = len(body.layers)
         self.device: torch.device = body.embed_tokens.weight.device
         self.dtype: torch.dtype = body.embed_tokens.weight.dtype
@@ -63,7 +64,7 @@ class Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits over the vocabulary in float32 (float64 stays), shape (…, V)."""
-        logits = self.model.lm_head(self._body.norm(hidden))
+        logits: Tensor = self.model.lm_head(self._body.norm(hidden))
         return logits if logits.dtype == torch.float64 else logits.float()
 
 
@@ -156,7 +157,7 @@ class PackedRows:
 
     @property
     def positions_RS(self) -> Tensor:
-        rows, responses, tokens = self.responses_RGT.shape
+        _, responses, tokens = self.responses_RGT.shape
         offsets = torch.arange(tokens - 1, device=self.responses_RGT.device).repeat(responses)
         return torch.cat(
             [self.prompts.positions_PS, self.prompts.lengths_P[:, None] + offsets[None]], 1

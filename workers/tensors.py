@@ -12,7 +12,8 @@ from workers.artifacts import canonical_json
 def pack(tensors: dict[str, Tensor], meta: Any) -> bytes:
     """One blob of named tensors and a JSON value."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return save(contiguous, metadata={"meta": canonical_json(meta).decode()})
+    data: bytes = save(contiguous, metadata={"meta": canonical_json(meta).decode()})
+    return data
 
 
 def unpack(data: bytes) -> tuple[dict[str, Tensor], Any]:

@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def _weights() -> dict[str, np.ndarray]:
     return weights
 
 
-def _json_files() -> dict[str, dict]:
+def _json_files() -> dict[str, dict[str, Any]]:
     vocabulary = {word: index for index, word in enumerate((END, *WORDS))}
     return {
         "config.json": {

@@ -46,9 +46,7 @@ def test_a_coordinator_killed_in_every_stage_gives_the_same_invoices_once(
     _adapters_are_equal(people, undisturbed.id, opened.id)
 
 
-def _kill_during(
-    stage: StageName, job_id: str, processes: Processes, people: People
-) -> None:
+def _kill_during(stage: StageName, job_id: str, processes: Processes, people: People) -> None:
     """Start a coordinator, kill it once the stage runs, and see that Ray went with it."""
     before = _finished(people.operator.jobs.get(job_id))
     coordinator = processes.coordinator()

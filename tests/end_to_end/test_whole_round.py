@@ -5,13 +5,12 @@ from fractions import Fraction
 from math import floor
 from pathlib import Path
 
+import pytest
 from conftest import People
 from processes import Processes
 
 from api_schemas.errors import NotFound
 from client import Truthtune
-
-import pytest
 
 
 def test_a_round_runs_from_reports_to_receipts_in_a_minute(

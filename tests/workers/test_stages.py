@@ -255,7 +255,9 @@ def test_the_delivered_adapter_is_the_outcome_s_in_plain_transformers_and_peft(
     policy = np.exp(log_p)
     np.testing.assert_allclose(policy.sum(1), 1, atol=1e-5)
     kl = game.prompt_weights_X @ (policy * (log_p - game.log_q_XJ)).sum(1)
-    reward = np.einsum("n,nxj,xj,x->", game.sizes_N, game.rewards_NXJ, policy, game.prompt_weights_X)
+    reward = np.einsum(
+        "n,nxj,xj,x->", game.sizes_N, game.rewards_NXJ, policy, game.prompt_weights_X
+    )
     delivered = valued.outcome.delivered
     assert delivered.chosen != "initial"
     assert delivered.divergence == pytest.approx(kl, abs=1e-5)

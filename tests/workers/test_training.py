@@ -29,9 +29,7 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module", params=[0.5, 2.0], ids=["lambda=0.5", "lambda=2"])
-def trained(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> TinyRound:
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyRound:
     """A whole round of three groups, at one KL coefficient."""
     made = TinyRound(
         tmp_path_factory.mktemp("artifacts"),
@@ -150,9 +148,7 @@ def _exact_gradient(trainer: WorldsTrainer) -> torch.Tensor:
     """Of −(E S − λ KL) by autograd through the probabilities of all responses."""
     task, base = trainer.task, trainer.base
     pool = task.holdout  # an enumerated pool is its own held-out pool
-    welfare = torch.from_numpy(
-        np.einsum("n,nxj->xj", task.weights_WN[0], task.holdout_rewards_NXJ)
-    )
+    welfare = torch.from_numpy(np.einsum("n,nxj->xj", task.weights_WN[0], task.holdout_rewards_NXJ))
     for parameter in trainer.parameters:
         parameter.grad = None
     total = torch.zeros((), dtype=torch.float64)
@@ -189,9 +185,7 @@ def test_gradients_are_clipped_world_by_world() -> None:
     parameter.grad = torch.tensor([[3.0, 4.0, 0.0], [0.3, 0.4, 0.0]])
     norms = clip_by_world([parameter], 1.0)
     torch.testing.assert_close(norms, torch.tensor([5.0, 0.5]))
-    torch.testing.assert_close(
-        parameter.grad, torch.tensor([[0.6, 0.8, 0.0], [0.3, 0.4, 0.0]])
-    )
+    torch.testing.assert_close(parameter.grad, torch.tensor([[0.6, 0.8, 0.0], [0.3, 0.4, 0.0]]))
 
 
 def test_a_step_s_report_names_the_worlds_that_took_part(trainer: WorldsTrainer) -> None:

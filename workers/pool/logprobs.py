@@ -10,7 +10,7 @@ from workers.training.stacked_lora import StackedAdapters
 
 LOGIT_ROWS = 1024
 """Positions whose logits are held at once: 1024 × 49,152 float32 are 200 MB."""
-_ROW_TOKENS = 256
+ROW_TOKENS = 256
 """Response tokens packed behind one prompt: more shares the prompt further, but attention within
 a row grows with its square."""
 _WORLDS_AT_ONCE = 8
@@ -102,7 +102,7 @@ class ResponseLogProbs:
     def _packed(self, x: int) -> Iterator[tuple[int, PackedRows]]:
         """One row at a time: the prompt and a block of its responses, with the block's start."""
         tokens_JT = self.tokens_XJT[x]
-        per_row = max(1, _ROW_TOKENS // tokens_JT.shape[1])
+        per_row = max(1, ROW_TOKENS // tokens_JT.shape[1])
         prompt = PromptRows.of([self.prompts[x]], self.decoder.device)
         for start in range(0, len(tokens_JT), per_row):
             block = tokens_JT[None, start : start + per_row].to(self.decoder.device)
@@ -117,9 +117,7 @@ class ResponseLogProbs:
             self._kept[x, start] = hidden
         return hidden
 
-    def _blocks(
-        self, worlds: list[int | None]
-    ) -> Iterator[tuple[list[int], list[int] | None]]:
+    def _blocks(self, worlds: list[int | None]) -> Iterator[tuple[list[int], list[int] | None]]:
         """(places in the result, worlds to run stacked): the base model alone, others by eight."""
         for place, world in enumerate(worlds):
             if world is None:

@@ -75,7 +75,8 @@ class Pool:
 def prompt_weights(lines: list[PromptLine]) -> np.ndarray:
     """The announced weights scaled to sum 1, or uniform ones; shape (X,)."""
     weights_X = np.array([1.0 if line.weight is None else line.weight for line in lines])
-    return weights_X / weights_X.sum()
+    normalised_X: np.ndarray = weights_X / weights_X.sum()
+    return normalised_X
 
 
 def encode_prompts(
@@ -109,9 +110,7 @@ def sample_pool(
     its prompts are spread over workers.
     """
     decoder = Decoder(base.model)
-    encoded = encode_prompts(
-        base, [line.prompt for line in lines], max_new_tokens, first_index
-    )
+    encoded = encode_prompts(base, [line.prompt for line in lines], max_new_tokens, first_index)
     per_call = max(1, MAX_ROWS // samples)
     tokens, lengths = [], []
     for start in range(0, len(encoded), per_call):

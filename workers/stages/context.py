@@ -1,5 +1,6 @@
 """What a stage gets: the job, the artifacts of earlier stages, and hands to spread work over."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -94,4 +95,4 @@ def contiguous_shards(count: int, shards: int) -> list[range]:
     shards = max(1, min(shards, count))
     size, longer = divmod(count, shards)
     starts = [shard * size + min(shard, longer) for shard in range(shards + 1)]
-    return [range(start, stop) for start, stop in zip(starts, starts[1:], strict=False)]
+    return [range(start, stop) for start, stop in itertools.pairwise(starts)]

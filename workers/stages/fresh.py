@@ -51,8 +51,11 @@ def value_fresh(
     items = [(dict(context.inputs), delivered, shard.start, shard.stop) for shard in shards]
     fresh = _joined(context.runner.map(_draw, items, uses_model=True))
     if not np.isfinite(fresh.rewards_NMXJ).all():
-        failing = np.isnan(fresh.rewards_NMXJ).any(axis=(1, 2, 3))
-        names = [g for g, bad in zip(scores.group_ids, failing, strict=True) if bad]
+        names = [
+            group_id
+            for group_id, rewards_MXJ in zip(scores.group_ids, fresh.rewards_NMXJ, strict=True)
+            if np.isnan(rewards_MXJ).any()
+        ]
         context.warn(f"no fresh valuation: the reward models of {', '.join(names)} failed on it")
         return None
     clipped_N = fresh.outside_N / fresh.kl_MXJ[1].size
@@ -106,7 +109,9 @@ def _draw(context: TaskContext, item: tuple[dict[StageName, str], int, int, int]
     base = context.base_model()
     chosen = [load_candidates(context.artifacts, inputs["train"])[delivered]]
     shape = (rules.pool.fresh_samples_per_prompt, rules.generation.max_new_tokens)
-    uniforms_XJT = torch.stack([uniforms(shape, rules.seed, "fresh", x) for x in range(start, stop)])
+    uniforms_XJT = torch.stack(
+        [uniforms(shape, rules.seed, "fresh", x) for x in range(start, stop)]
+    )
     prompt_tokens = pool.prompt_tokens[start:stop]
     asked = [prompt for prompt in pool.prompts[start:stop] for _ in range(shape[0])]
     with attached(base, chosen, rules.training) as (decoder, adapters, places):
@@ -118,9 +123,7 @@ def _draw(context: TaskContext, item: tuple[dict[StageName, str], int, int, int]
     raw_NMXJ = np.stack([rewards.unclipped(asked, _texts(base, d)) for d in drawn], axis=1)
     raw_NMXJ = raw_NMXJ.reshape(len(raw_NMXJ), 2, stop - start, -1)
     outside_N = ((raw_NMXJ < 0) | (raw_NMXJ > 1))[:, 1].sum(axis=(1, 2)).astype(np.float64)
-    return FreshSamples(
-        np.clip(raw_NMXJ, 0, 1), outside_N, np.stack([np.zeros_like(kl_XJ), kl_XJ])
-    )
+    return FreshSamples(np.clip(raw_NMXJ, 0, 1), outside_N, np.stack([np.zeros_like(kl_XJ), kl_XJ]))
 
 
 def _texts(base: BaseModel, drawn: Rollouts) -> list[str]:

@@ -29,9 +29,7 @@ def run(context: StageContext) -> str:
 def load_pools(artifacts: ArtifactStore, digest: str) -> tuple[Pool, Pool]:
     """(pool, held-out pool) of a `sample_pool` artifact."""
     digests = artifacts.get_json(digest)
-    pool, holdout = (
-        Pool.from_bytes(artifacts.get(digests[kind])) for kind in ("pool", "holdout")
-    )
+    pool, holdout = (Pool.from_bytes(artifacts.get(digests[kind])) for kind in ("pool", "holdout"))
     return pool, holdout
 
 
@@ -49,9 +47,7 @@ def _draw(context: TaskContext, item: tuple[str, int, int]) -> str:
     rules = context.job.announcement
     base, lines = context.base_model(), context.prompts()[start:stop]
     if rules.pool.method == "enumerate":
-        pool = pools.enumerate_pool(
-            base, lines, rules.generation.max_new_tokens, first_index=start
-        )
+        pool = pools.enumerate_pool(base, lines, rules.generation.max_new_tokens, first_index=start)
     else:
         samples = rules.pool.samples_per_prompt
         if kind == "holdout":

@@ -51,7 +51,9 @@ class Scores:
     def load(cls, artifacts: ArtifactStore, digest: str) -> "Scores":
         tensors, meta = unpack(artifacts.get(digest))
         groups = [
-            ScoredGroup(g["group_id"], g["size"], g["model"], ScoreRange(g["minimum"], g["maximum"]))
+            ScoredGroup(
+                g["group_id"], g["size"], g["model"], ScoreRange(g["minimum"], g["maximum"])
+            )
             for g in meta["groups"]
         ]
         return cls(

@@ -1,4 +1,4 @@
-"""Stage 4: the exact optimum of every world on the pool, which prices worlds and judges training."""
+"""Stage 4: the exact optimum of every world on the pool: it prices worlds and judges training."""
 
 from dataclasses import asdict, dataclass
 

@@ -47,7 +47,9 @@ def trained_worlds(method: str, scores: Scores) -> list[int]:
     return [world for world in wanted if (members_WN[world] & moves_N).any()]
 
 
-def make_task(context: TaskContext, inputs: Mapping[StageName, str]) -> tuple[list[int], TrainingTask]:
+def make_task(
+    context: TaskContext, inputs: Mapping[StageName, str]
+) -> tuple[list[int], TrainingTask]:
     """The worlds to train and the task that trains them, in the same order."""
     rules = context.job.announcement
     pool, holdout = load_pools(context.artifacts, inputs["sample_pool"])

@@ -1,7 +1,7 @@
 """The policy gradient of affine social welfare.
 
-For one world, J = E_x E_{y~π} [ S(x, y) − λ Σ_t KL_t ], with S = Σ_i w_i r_i over the world's groups
-and KL_t = KL(π(·|x, y<t) ‖ π₀(·|x, y<t)) computed exactly over the vocabulary. Its gradient is
+For one world, J = E_x E_{y~π} [ S(x, y) − λ Σ_t KL_t ], with S = Σ_i w_i r_i over its groups and
+KL_t = KL(π(·|x, y<t) ‖ π₀(·|x, y<t)) computed exactly over the vocabulary. Its gradient is
 
     ∇J = E [ Σ_t (G_t − b_t) ∇log π(y_t|x, y<t) − λ Σ_t ∇KL_t ],   G_t = S − λ Σ_{s>t} KL_s
 

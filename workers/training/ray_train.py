@@ -1,4 +1,4 @@
-"""The training of all worlds as one Ray Train run: workers share the prompts, steps are resumable."""
+"""All worlds' training as one Ray Train run: workers share the prompts, steps are resumable."""
 
 import tempfile
 from collections.abc import Mapping

@@ -36,7 +36,8 @@ class StackedLinear(nn.Module):
         a_Wri, b_Wor = owner.a[self._name][selection], owner.b[self._name][selection]
         x_WKi = x.reshape(len(selection), -1, x.shape[-1]).to(a_Wri.dtype)
         delta_WKo = (x_WKi @ a_Wri.mT) @ b_Wor.mT
-        return y + (owner.scaling * delta_WKo).to(y.dtype).view(y.shape)
+        y = y + (owner.scaling * delta_WKo).to(y.dtype).view(y.shape)
+        return y
 
 
 class StackedAdapters(nn.Module):
@@ -59,7 +60,7 @@ class StackedAdapters(nn.Module):
         self.first_layer = len(layers) - self.top_layers
         self.a, self.b = nn.ParameterDict(), nn.ParameterDict()
         generator = torch.Generator().manual_seed(seed)
-        self._replaced: list[tuple[nn.Module, str, nn.Linear]] = []
+        self._replaced: list[tuple[Any, str, nn.Module]] = []
         for index in range(self.first_layer, len(layers)):
             for path in TARGETS:
                 self._attach(layers[index], path, f"{index}:{path}", generator)

@@ -16,7 +16,7 @@ from torch import Tensor
 from api_schemas.rounds import PolicyGradient
 from workers.base_models import BaseModel
 from workers.decoder import Decoder, PackedRows
-from workers.pool.logprobs import ResponseLogProbs
+from workers.pool.logprobs import ROW_TOKENS, ResponseLogProbs
 from workers.pool.pool import Pool, response_texts
 from workers.pool.randomness import derived_seed, uniforms
 from workers.pool.sampling import Rollouts, sample
@@ -30,8 +30,11 @@ ScoreResponses = Callable[[list[str], list[str]], np.ndarray]
 class Shares(Protocol):
     """How the work of a step is spread over workers that train together."""
 
-    rank: int
-    size: int
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
 
     def add_up(self, tensors: list[Tensor]) -> None:
         """Replace each tensor by its sum over the workers."""
@@ -159,9 +162,9 @@ class WorldsTrainer:
         count, each = len(self.task.prompts), self.task.settings.prompts_per_step
         places = range(self.step * each, (self.step + 1) * each)
         orders = {
-            epoch: np.random.default_rng(
-                derived_seed(self.task.seed, "epoch", epoch)
-            ).permutation(count)
+            epoch: np.random.default_rng(derived_seed(self.task.seed, "epoch", epoch)).permutation(
+                count
+            )
             for epoch in {place // count for place in places}
         }
         chosen = [int(orders[place // count][place % count]) for place in places]
@@ -198,9 +201,7 @@ class WorldsTrainer:
         ]
         return torch.from_numpy(np.sum(terms, axis=0))
 
-    def _gradient(
-        self, prompts: list[int], rollouts: Rollouts, welfare_KPJ: Tensor
-    ) -> StepReport:
+    def _gradient(self, prompts: list[int], rollouts: Rollouts, welfare_KPJ: Tensor) -> StepReport:
         """Accumulate the gradient of every active world; returns the rollouts' welfare and KL.
 
         The loss runs backward prompt by prompt into the top layers' output, so that the logits of
@@ -214,17 +215,20 @@ class WorldsTrainer:
             base_RGTH = rows.predicting(decoder.run(hidden_RSH, top, positions, mask))
         with self.adapters.select(active):
             tuned_RGTH = rows.predicting(decoder.run(hidden_RSH, top, positions, mask))
-        leaf_RGTH = tuned_RGTH.detach().requires_grad_()
+        # One row a world and prompt from here on: a prompt's responses are each other's baseline.
+        tuned_RJTH = tuned_RGTH.reshape(len(active) * len(prompts), -1, *tuned_RGTH.shape[2:])
+        base_RJTH = base_RGTH.reshape(tuned_RJTH.shape)
+        leaf_RJTH = tuned_RJTH.detach().requires_grad_()
         n_prompts = len(prompts)
         weight_P = task.prompt_weights_X[prompts] * len(task.prompts)
         weight_P = weight_P / task.settings.prompts_per_step
         kl_KPJ = torch.empty_like(welfare_KPJ)
-        for row in range(len(leaf_RGTH)):
+        for row in range(len(leaf_RJTH)):
             k, p = divmod(row, n_prompts)
             with torch.no_grad():
-                base_logits = decoder.logits(base_RGTH[row])
+                base_logits = decoder.logits(base_RJTH[row])
             loss, kl_J = prompt_loss(
-                decoder.logits(leaf_RGTH[row]),
+                decoder.logits(leaf_RJTH[row]),
                 base_logits,
                 rollouts.tokens_KPJT[k, p],
                 rollouts.lengths_KPJ[k, p],
@@ -233,8 +237,8 @@ class WorldsTrainer:
             )
             kl_KPJ[k, p] = kl_J.cpu()
             (float(weight_P[p]) * loss).backward()  # type: ignore[no-untyped-call]
-        assert leaf_RGTH.grad is not None
-        tuned_RGTH.backward(leaf_RGTH.grad)
+        assert leaf_RJTH.grad is not None
+        tuned_RJTH.backward(leaf_RJTH.grad)
         return self._report(active, weight_P, welfare_KPJ, kl_KPJ)
 
     def _report(
@@ -332,9 +336,18 @@ class WorldsTrainer:
 
 
 def _training_rows(rollouts: Rollouts) -> tuple[PackedRows, Tensor]:
-    """One packed row a world and prompt, and the bottom layers' output that sampling left."""
-    worlds, prompts, _, tokens = rollouts.tokens_KPJT.shape
-    prompt_of_row = torch.arange(prompts, device=rollouts.tokens_KPJT.device).repeat(worlds)
-    rows = PackedRows(rollouts.prompts.take(prompt_of_row), rollouts.tokens_KPJT.flatten(0, 1))
-    responses = rollouts.response_hidden_KPJTH[..., : tokens - 1, :].flatten(0, 1).flatten(1, 2)
-    return rows, torch.cat([rollouts.prompt_hidden_PSH[prompt_of_row], responses], 1)
+    """Packed rows, world by world and prompt by prompt, and the bottom layers' output for them.
+
+    A prompt's responses share as few rows as ROW_TOKENS allows: attention within a row grows with
+    the square of its length.
+    """
+    worlds, prompts, samples, tokens = rollouts.tokens_KPJT.shape
+    fitting = max(1, ROW_TOKENS // tokens)
+    each = max(g for g in range(1, min(samples, fitting) + 1) if samples % g == 0)
+    prompt_of_row = torch.arange(prompts, device=rollouts.tokens_KPJT.device)
+    prompt_of_row = prompt_of_row.repeat_interleave(samples // each).repeat(worlds)
+    responses_RGT = rollouts.tokens_KPJT.reshape(-1, each, tokens)
+    rows = PackedRows(rollouts.prompts.take(prompt_of_row), responses_RGT)
+    hidden = rollouts.response_hidden_KPJTH[..., : tokens - 1, :].flatten(0, 2)
+    hidden_RSH = hidden.unflatten(0, (-1, each)).flatten(1, 2)
+    return rows, torch.cat([rollouts.prompt_hidden_PSH[prompt_of_row], hidden_RSH], 1)
