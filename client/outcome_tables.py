@@ -7,7 +7,7 @@ from rich.table import Table
 
 from api_schemas.ledger import Invoice, Receipt
 from api_schemas.outcomes import Outcome, WorldOutcome
-from client.progress import world_name
+from client.progress import named, world_name
 
 MICRO = 1_000_000
 
@@ -70,7 +70,7 @@ def receipt_table(receipt: Receipt, names: Mapping[str, str]) -> Table:
     return table
 
 
-def summary_lines(outcome: Outcome) -> list[str]:
+def summary_lines(outcome: Outcome, names: Mapping[str, str]) -> list[str]:
     """Fresh samples, certificate and warnings in words."""
     certificate = outcome.certificate
     lines = [
@@ -86,7 +86,7 @@ def summary_lines(outcome: Outcome) -> list[str]:
             f"{fresh.welfare_standard_error:.3f}: a gain of {fresh.gain:.3f} ± "
             f"{fresh.gain_standard_error:.3f} at KL {fresh.divergence:.3f}"
         )
-    return [*lines, *(f"warning: {warning}" for warning in outcome.warnings)]
+    return [*lines, *(f"warning: {named(warning, names)}" for warning in outcome.warnings)]
 
 
 def _world_cells(world: WorldOutcome, names: Mapping[str, str]) -> list[str]:

@@ -58,14 +58,22 @@ class JobProgress:
         parts: list[RenderableType] = [stage_table(self.state, datetime.now(UTC))]
         if self.state.worlds:
             parts.append(world_table(self.state, self._names))
-        parts += [Text(f"! {warning}", style="yellow") for warning in self.state.warnings]
+        parts += [
+            Text(f"! {named(warning, self._names)}", style="yellow")
+            for warning in self.state.warnings
+        ]
         return Group(*parts)
 
     def _line(self, event: JobEvent) -> Text:
         text = f"{event.created_at:%H:%M:%S} {event.type:<15} {event.message}"
-        for group_id, name in self._names.items():
-            text = text.replace(group_id, name)
-        return Text(text)
+        return Text(named(text, self._names))
+
+
+def named(text: str, names: Mapping[str, str]) -> str:
+    """The text with group ids replaced by the names that people know."""
+    for group_id, name in names.items():
+        text = text.replace(group_id, name)
+    return text
 
 
 def stage_table(state: JobState, now: datetime) -> Table:

@@ -90,5 +90,5 @@ def _print_outcome(outcome: Outcome) -> None:
     screen = console()
     screen.print(group_table(outcome, {}))
     screen.print(world_outcome_table(outcome, {}))
-    for line in summary_lines(outcome):
+    for line in summary_lines(outcome, {}):
         screen.print(line, soft_wrap=True)

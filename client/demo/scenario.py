@@ -115,7 +115,7 @@ def show_results(
     invoices = [invoice for member in members for invoice in member.client.invoices.list()]
     receipts = [receipt for member in members for receipt in member.client.receipts.list()]
     console.print(group_table(outcome, names), world_outcome_table(outcome, names))
-    console.print("\n".join(summary_lines(outcome)), highlight=False)
+    console.print("\n".join(summary_lines(outcome, names)), highlight=False)
     console.print(invoice_table(invoices, names))
     for receipt in receipts[:1]:
         console.print(receipt_table(receipt, names))

@@ -88,7 +88,9 @@ class People:
         return self.operator.rounds.get(opened.id), job
 
     def invoices(self, round_id: str) -> list[Invoice]:
-        return [i for i in self.operator.invoices.list() if i.round_id == round_id]
+        """In the order of their numbers."""
+        found = [i for i in self.operator.invoices.list() if i.round_id == round_id]
+        return sorted(found, key=lambda invoice: invoice.number)
 
 
 def _keywords(word: str) -> LexicalSpec:
