@@ -8,7 +8,6 @@ from api_schemas.reward_models import (
     KeywordsFeature,
     LengthFeature,
     LexicalSpec,
-    ReadabilityFeature,
     RegexFeature,
     SentimentFeature,
 )
@@ -38,40 +37,31 @@ class DemoRound:
     """The tuned model's gain on fresh samples must be at least so many standard errors."""
 
 
-PLAIN_AND_SHORT = LexicalSpec(
+PERSONAL = LexicalSpec(
     type="lexical",
     features=[
-        LengthFeature(type="length", target_words=7, tolerance_words=10, weight=2.0),
-        RegexFeature(type="regex", pattern="!", cap=2, weight=-1.0),
-        ReadabilityFeature(type="readability", weight=1.0),
+        RegexFeature(type="regex", pattern=r"(?i)\byou(r|rs|'re|'ll)?\b", cap=2, weight=1.0),
+        SentimentFeature(type="sentiment", weight=0.3),
     ],
 )
+"""Speak to the reader, and kindly."""
 
-EXUBERANT = LexicalSpec(
+PLAIN = LexicalSpec(
     type="lexical",
     features=[
-        SentimentFeature(type="sentiment", weight=2.0),
-        RegexFeature(type="regex", pattern="!", cap=2, weight=0.5),
-        LengthFeature(type="length", target_words=18, tolerance_words=10, weight=0.5),
-        KeywordsFeature(
-            type="keywords",
-            words=[
-                "nature", "garden", "forest", "tree", "trees", "sun", "sunny", "flower", "flowers",
-                "bird", "birds", "river", "sky", "leaves", "fresh air", "green", "outdoors",
-            ],
-            cap=2,
-            weight=1.5,
-        ),
+        RegexFeature(type="regex", pattern=",", cap=2, weight=-1.0),
+        RegexFeature(type="regex", pattern=r"(?i)\b(I|I'm|I'd|I've|my|me)\b", cap=2, weight=-0.5),
     ],
-)  # fmt: skip
+)
+"""Sentences without commas, and nobody who talks of itself."""
 
 SMOLLM2 = DemoRound(
     prompts=DATA / "prompts.jsonl",
     preferences=DATA / "preferences.jsonl",
     groups=(
         DemoGroup("teachers", 3, None),
-        DemoGroup("gardeners", 7, EXUBERANT),
-        DemoGroup("engineers", 5, PLAIN_AND_SHORT),
+        DemoGroup("hosts", 7, PERSONAL),
+        DemoGroup("engineers", 5, PLAIN),
     ),
     announcement={
         "name": "Tone of a small assistant",
@@ -88,6 +78,7 @@ SMOLLM2 = DemoRound(
             "steps": 12,
             "prompts_per_step": 4,
             "samples_per_prompt": 8,
+            "learning_rate": 2e-3,
         },
         "counterfactuals": "retrain",
         "max_group_size": 10,

@@ -1,6 +1,7 @@
 """One service of real processes for all tests here, and the people who use it."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -98,7 +99,16 @@ def _keywords(word: str) -> LexicalSpec:
     return LexicalSpec.model_validate({"type": "lexical", "features": [feature]})
 
 
-@pytest.fixture(scope="module")
+@dataclass
+class SettledRound:
+    """A round that nothing disturbed; `seconds` from its opening to its settlement."""
+
+    round: Round
+    job: Job
+    seconds: float
+
+
+@pytest.fixture(scope="session")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     """The API is up; tests start the coordinators that they want."""
     running = Processes(tmp_path_factory.mktemp("service"))
@@ -108,7 +118,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     running.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def people(processes: Processes) -> Iterator[People]:
     with ExitStack() as stack:
         operator = Truthtune(processes.url, processes.command("key", "create-operator"))
@@ -117,3 +127,17 @@ def people(processes: Processes) -> Iterator[People]:
         secrets = [operator.groups.create_key(group_id).secret for group_id in ids]
         clients = [stack.enter_context(Truthtune(processes.url, secret)) for secret in secrets]
         yield People(operator, clients, ids)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    processes: Processes, people: People, tmp_path_factory: pytest.TempPathFactory
+) -> SettledRound:
+    """Its coordinator has ended."""
+    coordinator = processes.coordinator()
+    started = time.monotonic()
+    settled, job = people.run(tmp_path_factory.mktemp("undisturbed"))
+    seconds = time.monotonic() - started
+    coordinator.terminate()
+    coordinator.wait(30)
+    return SettledRound(settled, job, seconds)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import People
+from conftest import People, SettledRound
 from processes import Processes, eventually, kill
 
 from api_schemas.jobs import STAGES, EventType, Job, StageName
@@ -14,13 +14,8 @@ _ENOUGH_SECONDS = 120
 
 @pytest.mark.timeout(600)
 def test_a_coordinator_killed_in_every_stage_gives_the_same_invoices_once(
-    processes: Processes, people: People, tmp_path: Path
+    processes: Processes, people: People, undisturbed: SettledRound, tmp_path: Path
 ) -> None:
-    peaceful = processes.coordinator()
-    undisturbed, _ = people.run(tmp_path)
-    peaceful.terminate()
-    peaceful.wait(30)
-
     opened = people.open_round(tmp_path)
     people.report(opened.id, tmp_path)
     job_id = people.operator.rounds.close(opened.id).job_id
@@ -38,12 +33,12 @@ def test_a_coordinator_killed_in_every_stage_gives_the_same_invoices_once(
     assert job.status == "succeeded"
     assert job.attempts == len(STAGES) - 1 + 2
 
-    assert _amounts(people, opened.id) == _amounts(people, undisturbed.id)
+    assert _amounts(people, opened.id) == _amounts(people, undisturbed.round.id)
     receipts = [r for r in people.operator.receipts.list() if r.body.round_id == opened.id]
     assert len(receipts) == len(people.groups)
     numbers = sorted(invoice.number for invoice in people.operator.invoices.list())
     assert numbers == list(range(1, len(numbers) + 1))
-    _adapters_are_equal(people, undisturbed.id, opened.id)
+    _adapters_are_equal(people, undisturbed.round.id, opened.id)
 
 
 def _kill_during(stage: StageName, job_id: str, processes: Processes, people: People) -> None:

@@ -1,25 +1,22 @@
 """From a report over HTTP to a downloaded adapter and a receipt: real server, real Ray."""
 
-import time
 from fractions import Fraction
 from math import floor
 from pathlib import Path
 
 import pytest
-from conftest import People
-from processes import Processes
+from conftest import People, SettledRound
 
 from api_schemas.errors import NotFound
 from client import Truthtune
 
 
-def test_a_round_runs_from_reports_to_receipts_in_a_minute(
-    processes: Processes, people: People, tmp_path: Path
+def test_a_round_runs_from_reports_to_receipts(
+    people: People, undisturbed: SettledRound, tmp_path: Path
 ) -> None:
-    processes.coordinator()
-    started = time.monotonic()
-    settled, job = people.run(tmp_path)
-    seconds = time.monotonic() - started
+    """In less than a minute on 2 cores that do nothing else; a loaded machine may be slower."""
+    settled, job = undisturbed.round, undisturbed.job
+    print(f"\na whole round took {undisturbed.seconds:.1f} s")
     assert job.status == "succeeded", job.error
     assert settled.state == "settled"
     assert all(stage.digest for stage in job.stages if stage.name != "settle")
@@ -40,7 +37,6 @@ def test_a_round_runs_from_reports_to_receipts_in_a_minute(
         assert [own.id for own in group.invoices.list()] == [invoice.id]
     _check_download(people.groups[0], settled.model_id, tmp_path)
     _check_privacy(people, settled.id, job.id, invoices[1].receipt_id)
-    print(f"\na whole round took {seconds:.1f} s")
 
 
 def _check_download(group: Truthtune, model_id: str | None, folder: Path) -> None:

@@ -56,17 +56,13 @@ class InProcess:
         pass
 
 
-class TinyRound:
+class OfflineRound:
     """A round whose stages run one after another; `digests` and `events` are what they left."""
 
-    def __init__(self, folder: Path, **changes: Any):
-        self.artifacts = ArtifactStore(str(folder))
+    def __init__(self, artifacts: ArtifactStore, job: JobInput):
+        self.artifacts, self.job = artifacts, job
         self.events: list[ProgressEvent] = []
         self.digests: dict[Any, str] = {}
-        sizes = changes.pop("sizes", (3, 7, 5))
-        tastes = changes.pop("tastes", TASTES)
-        prompts = changes.pop("prompts", PROMPTS)
-        self.job = _job(self.artifacts, sizes, tastes, prompts, changes)
 
     def context(self) -> StageContext:
         task = TaskContext(self.job, self.artifacts, self.events.append)
@@ -80,6 +76,17 @@ class TinyRound:
 
     def outcome(self) -> Valued:
         return Valued.model_validate_json(self.artifacts.get(self.digests["value"]))
+
+
+class TinyRound(OfflineRound):
+    """One on the enumerable model."""
+
+    def __init__(self, folder: Path, **changes: Any):
+        artifacts = ArtifactStore(str(folder))
+        sizes = changes.pop("sizes", (3, 7, 5))
+        tastes = changes.pop("tastes", TASTES)
+        prompts = changes.pop("prompts", PROMPTS)
+        super().__init__(artifacts, _job(artifacts, sizes, tastes, prompts, changes))
 
 
 def _job(

@@ -1,4 +1,4 @@
-"""The exact mechanism on the pool: docs/mechanism.md §9 for the KL regulariser."""
+"""The exact mechanism on the pool: docs/mechanism.md §1 and §2, and what follows from them."""
 
 from dataclasses import replace
 
@@ -221,7 +221,7 @@ def test_a_vanishing_kl_coefficient_gives_the_argmax_and_its_externality(
 
 
 def test_a_lone_group_pays_the_divergence_it_causes() -> None:
-    # ASW₋₁ has no rewards: its optimum is π₀ at 0, and −λ·D(ψ) with the group. docs/mechanism.md §8
+    # ASW₋₁ has no rewards: its optimum is π₀ at 0, and −λ·D(ψ) with the group. mechanism.md §7
     game = random_game(seed=3, groups=1, kl_coefficient=2.0)
     solution, payments = settle(game)
     assert payments.payments_N[0] == pytest.approx(2.0 * solution.divergence_W[0], rel=1e-12)
@@ -243,7 +243,7 @@ def test_a_response_of_base_weight_zero_counts_as_absent(game: PoolGame) -> None
 
 
 def misreports(reward_XJ: Floats, others_XJ: Floats) -> list[Floats]:
-    """The grid of docs/mechanism.md §7 for rewards, and a constant report."""
+    """A grid of misreported rewards, and a constant report."""
     tried = [np.power(reward_XJ, beta) for beta in (0.25, 0.5, 2.0, 4.0, 16.0)]
     tried += [reward_XJ - beta * others_XJ for beta in (0.5, 1.0, 2.0)]
     tried += [(reward_XJ >= np.quantile(reward_XJ, share)) * 1.0 for share in (0.5, 0.8, 1.0)]
