@@ -14,8 +14,10 @@ from workers.stages.context import TaskContext
 from workers.stages.solve import load_game
 from workers.stages.train import make_task
 from workers.tensors import pack, unpack
+from workers.training import checkpoints
 from workers.training.objective import clip_by_world, leave_one_out_advantages, returns_to_go
-from workers.training.train_worlds import Alone, StepReport, WorldsTrainer
+from workers.training.shares import Alone
+from workers.training.train_worlds import StepReport, WorldsTrainer
 
 SETTINGS = {
     "steps": 200,
@@ -93,13 +95,15 @@ def make_trainer(folder: Path, **changes: object) -> WorldsTrainer:
 def test_a_training_resumed_from_its_state_ends_with_the_same_bits(tmp_path: Path) -> None:
     with closing(make_trainer(tmp_path)) as undisturbed:
         states = []
-        reports = list(undisturbed.train(lambda: states.append(pack(*undisturbed.state()))))
-        expected = pack(*undisturbed.state())
+        reports = list(
+            undisturbed.train(lambda: states.append(pack(*checkpoints.state(undisturbed))))
+        )
+        expected = pack(*checkpoints.state(undisturbed))
     with closing(make_trainer(tmp_path)) as resumed:
-        resumed.restore(*unpack(states[1]))
+        checkpoints.restore(resumed, *unpack(states[1]))
         assert resumed.step == 4
         rest = list(resumed.train())
-        assert pack(*resumed.state()) == expected
+        assert pack(*checkpoints.state(resumed)) == expected
     assert rest == reports[-len(rest) :]
 
 

@@ -16,7 +16,8 @@ from workers.stages.context import StageContext, TaskContext, world_name
 from workers.stages.sample_pool import load_pools
 from workers.stages.score import Scores
 from workers.tensors import pack
-from workers.training.train_worlds import Shares, StepReport, TrainingTask, WorldsTrainer
+from workers.training.shares import Shares
+from workers.training.train_worlds import StepReport, TrainingTask, WorldsTrainer
 
 
 def run(context: StageContext) -> str:

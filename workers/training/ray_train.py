@@ -17,6 +17,7 @@ from torch import Tensor
 from api_schemas.errors import TruthtuneError
 from api_schemas.jobs import JobInput, StageName
 from workers.tensors import pack, unpack
+from workers.training import checkpoints
 from workers.training.train_worlds import WorldsTrainer
 
 _MAX_FAILURES = 5
@@ -111,7 +112,7 @@ def _save(trainer: WorldsTrainer) -> None:
         ray.train.report(metrics)
         return
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, _CHECKPOINT_FILE).write_bytes(pack(*trainer.state()))
+        Path(folder, _CHECKPOINT_FILE).write_bytes(pack(*checkpoints.state(trainer)))
         ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
 
 
@@ -119,4 +120,4 @@ def _restore(trainer: WorldsTrainer) -> None:
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
-            trainer.restore(*unpack(Path(folder, _CHECKPOINT_FILE).read_bytes()))
+            checkpoints.restore(trainer, *unpack(Path(folder, _CHECKPOINT_FILE).read_bytes()))

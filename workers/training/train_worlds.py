@@ -7,7 +7,6 @@ batch. World −i never sees a reward of group i, nor a response drawn from a po
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,32 +20,11 @@ from workers.pool.pool import Pool, response_texts
 from workers.pool.randomness import derived_seed, uniforms
 from workers.pool.sampling import Rollouts, sample
 from workers.training.objective import clip_by_world, prompt_loss
+from workers.training.shares import Alone, Shares
 from workers.training.stacked_lora import StackedAdapters
 
 ScoreResponses = Callable[[list[str], list[str]], np.ndarray]
 """(prompts, responses) of length M → normalised rewards of all groups, (n, M), NaN on failure."""
-
-
-class Shares(Protocol):
-    """How the work of a step is spread over workers that train together."""
-
-    @property
-    def rank(self) -> int: ...
-
-    @property
-    def size(self) -> int: ...
-
-    def add_up(self, tensors: list[Tensor]) -> None:
-        """Replace each tensor by its sum over the workers."""
-
-
-class Alone:
-    """One worker does everything."""
-
-    rank, size = 0, 1
-
-    def add_up(self, tensors: list[Tensor]) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -288,51 +266,6 @@ class WorldsTrainer:
         kl_K = np.einsum("x,kxj->k", task.prompt_weights_X, policy_KXJ * log_ratio)
         value_W = np.einsum("x,wxj->w", task.prompt_weights_X, policy_KXJ * welfare_WXJ)
         return value_W - task.kl_coefficient * kl_K, kl_K
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything a resumed training needs, as tensors and JSON."""
-        tensors: dict[str, Tensor] = {}
-        for index, parameter in enumerate(self.parameters):
-            moments = self.optimizer.state.get(parameter, {})
-            tensors[f"parameter.{index}"] = parameter.detach()
-            for name in ("exp_avg", "exp_avg_sq", "step"):
-                if name in moments:
-                    tensors[f"{name}.{index}"] = moments[name]
-        for world, record in enumerate(self.records):
-            for key, tensor in (record.best_state or {}).items():
-                tensors[f"best.{world}.{key}"] = tensor
-        records = [
-            {
-                "best_welfare": record.best_welfare,
-                "best_step": record.best_step,
-                "misses": record.misses,
-                "stopped": record.stopped,
-            }
-            for record in self.records
-        ]
-        return tensors, {"step": self.step, "records": records}
-
-    @torch.no_grad()
-    def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        """Continue where `state` was taken; later steps are then the same, bit for bit."""
-        self.step = meta["step"]
-        for index, parameter in enumerate(self.parameters):
-            parameter.copy_(tensors[f"parameter.{index}"])
-            if f"step.{index}" in tensors:
-                self.optimizer.state[parameter] = {
-                    name: tensors[f"{name}.{index}"].to(
-                        "cpu" if name == "step" else parameter.device
-                    )
-                    for name in ("step", "exp_avg", "exp_avg_sq")
-                }
-        for world, saved in enumerate(meta["records"]):
-            prefix = f"best.{world}."
-            best = {
-                key.removeprefix(prefix): tensor
-                for key, tensor in tensors.items()
-                if key.startswith(prefix)
-            }
-            self.records[world] = WorldRecord(**saved, best_state=best or None)
 
 
 def _training_rows(rollouts: Rollouts) -> tuple[PackedRows, Tensor]:
