@@ -1,6 +1,6 @@
 """A thin Ray shell: a stage becomes tasks, their progress comes back, a cancel reaches them all.
 
-Every stage runs inside one actor that owns its tasks, so that killing it ends them too
+Stages run inside one actor that owns their tasks, so that killing it ends them too
 (`ray.cancel` with force can abort the driver if it meets a task that ends just then). Results are
 digests of artifacts: the object store holds nothing that must survive.
 """
@@ -52,6 +52,7 @@ class Cluster:
             **({} if self.ray_address else local),
         )
         self._board: Any = _ProgressBoard.remote()  # type: ignore[attr-defined]  # Ray adds it
+        self._stages: Any = None
 
     def shutdown(self) -> None:
         ray.shutdown()
@@ -70,9 +71,10 @@ class Cluster:
         StageCancelled, the stage's own TruthtuneError, or Ray's error if machines keep dying.
         """
         ray.get(self._board.take.remote())  # what a stage that was cancelled said at its end
-        actor = _Stage.remote()  # type: ignore[attr-defined]  # Ray adds it
+        if self._stages is None:
+            self._stages = _Stages.remote()  # type: ignore[attr-defined]  # Ray adds it
         runner = RayRunner(job, self.artifacts_url, self.train_workers, self._board)
-        work = actor.run.remote(stage, dict(inputs), runner)
+        work = self._stages.run.remote(stage, dict(inputs), runner)
         try:
             while not ray.wait([work], timeout=_POLL_SECONDS)[0]:
                 self._pass_on(on_event)
@@ -80,8 +82,11 @@ class Cluster:
                     raise StageCancelled(f"stage {stage} was cancelled")
             digest: str = _result(work)
             return digest
+        except BaseException:
+            ray.kill(self._stages)
+            self._stages = None
+            raise
         finally:
-            ray.kill(actor)
             self._pass_on(on_event)
 
     def _pass_on(self, on_event: Callable[[ProgressEvent], None]) -> None:
@@ -115,8 +120,8 @@ def _result(reference: Any) -> Any:
 
 
 @ray.remote(num_cpus=0, max_restarts=_RETRIES, max_task_retries=_RETRIES)
-class _Stage:
-    """Runs one stage; the tasks and the training that the stage starts end with this process."""
+class _Stages:
+    """Runs stages, one after another; the tasks and trainings that they start end with it."""
 
     def run(self, stage: StageName, inputs: dict[StageName, str], runner: "RayRunner") -> str:
         from workers.stages.run import STAGE_FUNCTIONS
