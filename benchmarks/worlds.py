@@ -19,7 +19,9 @@ LETTERS = "eao"
 
 def score(_prompts: list[str], responses: list[str]) -> np.ndarray:
     """Each group likes a letter; scoring must cost next to nothing here."""
-    return np.array([[min(text.count(letter), 10) / 10 for text in responses] for letter in LETTERS])
+    return np.array(
+        [[min(text.count(letter), 10) / 10 for text in responses] for letter in LETTERS]
+    )
 
 
 def seconds_a_step(worlds: list[int]) -> float:

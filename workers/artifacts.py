@@ -87,7 +87,7 @@ class ArtifactStore:
                 return self._remote.open(self._path(digest), "rb")  # type: ignore[no-any-return]
             return open(self._path(digest), "rb")
         except FileNotFoundError:
-            raise NotFound(f"artifact {digest} is not in the store {self.url}") from None
+            raise NotFound(f"artifact {digest} is not in the store") from None
 
     def local_path(self, digest: str) -> Path | None:
         """The blob's path on a local store, else None."""

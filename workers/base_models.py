@@ -57,7 +57,9 @@ class BaseModel:
     @property
     def eos_token_ids(self) -> frozenset[int]:
         """The tokens that end a response; generation settings may name several."""
-        named = self.model.generation_config.eos_token_id or self.tokenizer.eos_token_id
+        named = self.model.generation_config.eos_token_id
+        if named is None:
+            named = self.tokenizer.eos_token_id
         return frozenset(named if isinstance(named, list) else [named])
 
     def prompt_tokens(self, prompt: str) -> list[int]:
@@ -146,6 +148,8 @@ def load(name: str, revision: str, device: str = "cpu") -> BaseModel:
     import torch
     import transformers
 
+    from workers.decoder import require_faithful
+
     resolved = resolve(name)
     if resolved.revision != revision:
         raise InvalidInput(
@@ -157,9 +161,14 @@ def load(name: str, revision: str, device: str = "cpu") -> BaseModel:
     dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, trust_remote_code=False, use_safetensors=True
+        folder,
+        dtype=dtype,
+        attn_implementation="sdpa",  # the others read Decoder's masks differently
+        trust_remote_code=False,
+        use_safetensors=True,
     )
     model.requires_grad_(False).eval().to(device)
+    require_faithful(model)
     return BaseModel(model=model, tokenizer=tokenizer, folder=folder)
 
 
@@ -222,7 +231,8 @@ def _model_files(name: str, folder: Path) -> list[Path]:
             code="unknown_base_model",
             param="base_model",
         )
-    return weights + sorted(folder.glob("*.json")) + sorted(folder.glob("*.jinja"))
+    others = ("*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
+    return weights + [file for pattern in others for file in sorted(folder.glob(pattern))]
 
 
 @functools.lru_cache(maxsize=256)

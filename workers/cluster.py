@@ -119,6 +119,15 @@ def _result(reference: Any) -> Any:
         raise
 
 
+def _result_or(reference: Any, lost: Callable[[str], Any] | None) -> Any:
+    try:
+        return _result(reference)
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+        if lost is None:
+            raise
+        return lost(f"its process died {_RETRIES + 1} times ({type(error).__name__})")
+
+
 @ray.remote(num_cpus=0, max_restarts=_RETRIES, max_task_retries=_RETRIES)
 class _Stages:
     """Runs stages, one after another; the tasks and trainings that they start end with it."""
@@ -133,7 +142,8 @@ class _Stages:
 
 def _teller(board: Any) -> Callable[[ProgressEvent], None]:
     def tell(event: ProgressEvent) -> None:
-        board.add.remote(event)
+        # Waited for: an event told just before a stage ends must not come after its last reading.
+        ray.get(board.add.remote(event))
 
     return tell
 
@@ -157,6 +167,7 @@ class RayRunner:
         items: Sequence[Item],
         *,
         uses_model: bool,
+        lost: Callable[[str], Result] | None = None,
     ) -> list[Result]:
         """Run `task` on every item; the results in the items' order. Raises the first error."""
         options = _model_resources() if uses_model else {"num_cpus": 1}
@@ -166,12 +177,14 @@ class RayRunner:
             )
             for item in items
         ]
-        return [_result(reference) for reference in submitted]
+        return [_result_or(reference, lost) for reference in submitted]
 
     def train(self, inputs: Mapping[StageName, str], run_name: str) -> str:
         from workers.training.ray_train import fit
 
-        resources = _model_resources()
+        # A worker without a prompt would have nothing to do.
+        workers = min(self.train_workers, self.job.announcement.training.prompts_per_step)
+        resources = _model_resources(workers)
         return fit(
             self.job,
             inputs,
@@ -179,7 +192,7 @@ class RayRunner:
             self.board,
             storage=self._training_folder,
             name=run_name,
-            workers=self.train_workers,
+            workers=workers,
             cpus=resources["num_cpus"],
             use_gpu="num_gpus" in resources,
         )
@@ -224,8 +237,10 @@ def _node_cpus() -> list[int]:
     return [count for count in cpus if count > 0]
 
 
-def _model_resources() -> dict[str, Any]:
-    """What a task that runs the base model asks for: a GPU, or all cores of a node."""
+def _model_resources(workers: int = 1) -> dict[str, Any]:
+    """What each of `workers` that run the base model asks for: a GPU, or its share of a node."""
     if ray.cluster_resources().get("GPU", 0) >= 1:
         return {"num_cpus": 1, "num_gpus": 1}
-    return {"num_cpus": min(_node_cpus())}
+    cpus = _node_cpus()
+    workers_a_node = -(-workers // len(cpus))
+    return {"num_cpus": max(1, min(cpus) // workers_a_node)}

@@ -68,6 +68,32 @@ class Decoder:
         return logits if logits.dtype == torch.float64 else logits.float()
 
 
+@torch.no_grad()
+def require_faithful(model: Any) -> None:
+    """Raise InvalidInput unless `Decoder` gives the model's own logits.
+
+    Models of nearly the same layout scale embeddings, residuals or logits; run without that they
+    would give figures that look right and are wrong.
+    """
+    decoder = Decoder(model)
+    vocabulary = int(model.config.vocab_size)
+    tokens_RS = torch.arange(8, device=decoder.device)[None] % vocabulary
+    rows = PromptRows(tokens_RS, torch.tensor([8], device=decoder.device))
+    hidden = decoder.run(
+        decoder.embed(tokens_RS), range(decoder.n_layers), rows.positions_PS, rows.causal_PSS
+    )
+    found, expected = decoder.logits(hidden), model(input_ids=tokens_RS).logits.float()
+    tolerance = 0.05 if decoder.dtype == torch.bfloat16 else 1e-3
+    worst = float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
+    if not worst <= tolerance:
+        raise InvalidInput(
+            f"base_model of type {type(model).__name__} computes its logits in a way of its own "
+            f"(they differ by {worst:.1%}); plain Llama, Mistral, Qwen and SmolLM models don't",
+            code="unsupported_base_model",
+            param="base_model",
+        )
+
+
 class SlotCache:
     """Keys and values of every layer in preallocated slots.
 

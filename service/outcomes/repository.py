@@ -6,7 +6,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from api_schemas.errors import Conflict, NotFound
-from api_schemas.outcomes import GroupOutcome, Outcome
+from api_schemas.outcomes import GroupOutcome, Outcome, WorldOutcome
 from service.auth import Principal
 from service.rounds import repository as rounds
 from service.tables import OutcomeRow, ReportRow
@@ -60,7 +60,12 @@ def _as_seen_by(outcome: Outcome, group_id: str) -> Outcome:
         own = [group.model_copy(update=hidden) for group in own]
     return outcome.model_copy(
         update={
-            "worlds": [world for world in outcome.worlds if world.without_group_id is None],
+            "worlds": [
+                _naming_nobody(world, others)
+                for world in outcome.worlds
+                if world.without_group_id is None
+            ],
+            "delivered": _naming_nobody(outcome.delivered, others),
             "groups": own,
             "warnings": [
                 warning
@@ -69,3 +74,10 @@ def _as_seen_by(outcome: Outcome, group_id: str) -> Outcome:
             ],
         }
     )
+
+
+def _naming_nobody(world: WorldOutcome, others: list[str]) -> WorldOutcome:
+    """The grand world may choose the adapter of a world without another group, by that one's id."""
+    if not any(other in world.chosen for other in others):
+        return world
+    return world.model_copy(update={"chosen": f"without:another@{world.chosen.split('@')[-1]}"})

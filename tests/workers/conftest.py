@@ -46,7 +46,7 @@ class InProcess:
     def __init__(self, context: TaskContext):
         self.context = context
 
-    def map(self, task: Callable[..., Any], items: Sequence[Any], *, uses_model: bool) -> list[Any]:
+    def map(self, task: Callable[..., Any], items: Sequence[Any], **_options: Any) -> list[Any]:
         return [task(self.context, item) for item in items]
 
     def train(self, inputs: dict[Any, str], run_name: str) -> str:

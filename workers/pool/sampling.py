@@ -8,6 +8,7 @@ from torch import Tensor
 from workers.decoder import Decoder, PromptRows, SlotCache, valid_tokens
 from workers.training.stacked_lora import StackedAdapters
 
+_BELOW_ONE = 1 - 2.0**-24
 MAX_ROWS = 256
 """Responses drawn at once. Larger batches are no faster on a CPU, and the cache grows with them."""
 
@@ -90,7 +91,8 @@ class _Sampler:
         prompt_hidden_PSH, last_RH = self._prefill()
         rows = len(self.prompt_of_row)
         uniforms_RT = uniforms_PJT.flatten(0, 1).repeat(self.n_worlds, 1)
-        uniforms_RT = uniforms_RT.to(self.decoder.device, torch.float32)
+        # Rounding up to 1 would draw the vocabulary's last token, whatever its probability.
+        uniforms_RT = uniforms_RT.to(self.decoder.device, torch.float32).clamp(max=_BELOW_ONE)
         ends = torch.tensor(sorted(end_tokens), device=self.decoder.device)
         tokens_RT = torch.zeros((rows, self.tokens), dtype=torch.long, device=self.decoder.device)
         hidden_RTH = last_RH.new_zeros((rows, self.tokens, last_RH.shape[-1]))

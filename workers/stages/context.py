@@ -1,12 +1,12 @@
 """What a stage gets: the job, the artifacts of earlier stages, and hands to spread work over."""
 
+import io
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from api_schemas.datasets import PromptLine, parse_jsonl
-from api_schemas.errors import RoundFailed
 from api_schemas.jobs import JobInput, ProgressEvent, StageName
 from workers.artifacts import ArtifactStore
 from workers.base_models import BaseModel, default_device, load
@@ -29,12 +29,9 @@ class TaskContext:
         return load(rules.base_model, rules.base_model_revision, str(default_device()))
 
     def prompts(self) -> list[PromptLine]:
-        """The announced prompts. Raises RoundFailed if there is none."""
+        """The announced prompts. Raises InvalidInput if there is none."""
         data = self.artifacts.get(self.job.announcement.prompts_sha256)
-        lines = parse_jsonl(data.splitlines(), PromptLine)
-        if not lines:
-            raise RoundFailed("the prompts file holds no prompt", code="empty_pool")
-        return lines
+        return parse_jsonl(io.BytesIO(data), PromptLine)
 
     def progress(self, stage: StageName, done: int, total: int, unit: str) -> None:
         self.tell(
@@ -62,8 +59,13 @@ class Runner(Protocol):
         items: Sequence[Item],
         *,
         uses_model: bool,
+        lost: Callable[[str], Result] | None = None,
     ) -> list[Result]:
-        """The task's results in the items' order. `task` is a function of a module."""
+        """The task's results in the items' order. `task` is a function of a module.
+
+        `lost` says what counts as the result of a task whose process keeps dying, for tasks that
+        run what a report brought; without it such a death is an error of the stage.
+        """
 
     def train(self, inputs: dict[StageName, str], run_name: str) -> str:
         """Run `workers.stages.train.train_loop` on every training worker; the result's digest.

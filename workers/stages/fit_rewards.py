@@ -16,7 +16,7 @@ def run(context: StageContext) -> str:
     excluded, or fails the round, as announced.
     """
     reports = context.job.reports
-    fitted = context.runner.map(_fit, reports, uses_model=False)
+    fitted = context.runner.map(_fit, reports, uses_model=False, lost=_unusable)
     exclusions = Exclusions(context)
     groups = []
     for done, (report, result) in enumerate(zip(reports, fitted, strict=True), start=1):
@@ -27,6 +27,10 @@ def run(context: StageContext) -> str:
         context.progress("fit_rewards", done, len(reports), "reports")
     exclusions.require_someone_left(len(groups))
     return context.artifacts.put_json({"groups": groups, "excluded": exclusions.reasons})
+
+
+def _unusable(reason: str) -> dict[str, Any]:
+    return {"reason": f"its reward model can't be fitted: {reason}"}
 
 
 def _fit(context: TaskContext, report: ReportInput) -> dict[str, Any]:
@@ -41,6 +45,8 @@ def _fit(context: TaskContext, report: ReportInput) -> dict[str, Any]:
         model = registry.fit(report.reward_model, load_file)
     except TruthtuneError as error:
         return {"reason": f"group {report.group_id}: {error.message}"}
+    except Exception as error:  # whatever a report does to its own fit, it must not stop the round
+        return _unusable(f"fitting failed with {type(error).__name__}: {error}")
     card = model.report_card
     return {
         "model": context.artifacts.put(model.to_bytes()),

@@ -120,7 +120,7 @@ def _scores(context: StageContext, model: str, pool: Pool) -> Floats:
         (model, prompts[block.start : block.stop], responses[block.start : block.stop])
         for block in blocks
     ]
-    parts = context.runner.map(_score_block, items, uses_model=False)
+    parts = context.runner.map(_score_block, items, uses_model=False, lost=_unusable)
     for part in parts:
         if "reason" in part:
             raise BadReport(part["reason"])
@@ -133,4 +133,8 @@ def _score_block(context: TaskContext, item: tuple[str, list[str], list[str]]) -
     try:
         return {"scores": model.score(prompts, responses)}
     except Exception as error:  # a reward model may fail in any way; it only excludes its group
-        return {"reason": f"its reward model failed on the pool: {type(error).__name__}: {error}"}
+        return _unusable(f"{type(error).__name__}: {error}")
+
+
+def _unusable(reason: str) -> dict[str, Any]:
+    return {"reason": f"its reward model failed on the pool: {reason}"}

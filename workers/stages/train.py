@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
 
+import numpy as np
+
 from api_schemas.jobs import ProgressEvent, StageName
 from workers.artifacts import ArtifactStore, canonical_json, sha256_of
 from workers.mechanism.payments import COUNTERFACTUALS
-from workers.mechanism.worlds import membership
+from workers.mechanism.worlds import GRAND, membership
 from workers.pool.randomness import derived_seed
 from workers.rewards.group_rewards import GroupRewards
 from workers.rewards.registry import FittedRewardModel
@@ -16,6 +18,7 @@ from workers.stages.context import StageContext, TaskContext, world_name
 from workers.stages.sample_pool import load_pools
 from workers.stages.score import Scores
 from workers.tensors import pack
+from workers.training.registry import TRAINERS
 from workers.training.shares import Shares
 from workers.training.train_worlds import StepReport, TrainingTask, WorldsTrainer
 
@@ -41,11 +44,18 @@ def run_name(context: StageContext) -> str:
 
 
 def trained_worlds(method: str, scores: Scores) -> list[int]:
-    """The worlds to train; one in which every reward is 0 has its optimum in the initial model."""
-    moves_N = scores.rewards_NXJ.any(axis=(1, 2))
+    """The worlds to train.
+
+    A world in which every reward is 0 has its optimum in the initial model, and the world without
+    a group whose rewards are all 0 is the grand world: neither is trained.
+    """
+    speaks_N = np.any(scores.rewards_NXJ, axis=(1, 2))
     members_WN = membership(len(scores.groups)).astype(bool)
-    wanted = COUNTERFACTUALS[method].trained_worlds(len(scores.groups))
-    return [world for world in wanted if (members_WN[world] & moves_N).any()]
+    return [
+        world
+        for world in COUNTERFACTUALS[method].trained_worlds(len(scores.groups))
+        if (members_WN[world] & speaks_N).any() and (world == GRAND or speaks_N[world - 1])
+    ]
 
 
 def make_task(
@@ -95,7 +105,8 @@ def train_loop(
     if not worlds:
         return context.artifacts.put_json([])
     names = _names(context, inputs, worlds)
-    with closing(WorldsTrainer(context.base_model(), task, shares)) as trainer:
+    make = TRAINERS[task.settings.method]
+    with closing(make(context.base_model(), task, shares)) as trainer:
         restore(trainer)
         first = trainer.shares.rank == 0
         for report in trainer.train(lambda: save(trainer)):

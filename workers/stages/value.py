@@ -4,6 +4,7 @@ import numpy as np
 
 from api_schemas.errors import RoundFailed
 from api_schemas.outcomes import Valued
+from workers.mechanism.arrays import Mask
 from workers.mechanism.candidates import choose, eligible_candidates
 from workers.mechanism.payments import (
     COUNTERFACTUALS,
@@ -11,8 +12,9 @@ from workers.mechanism.payments import (
     negative_payments,
     priced_worlds,
 )
+from workers.mechanism.worlds import GRAND, PoolGame
 from workers.stages.adapter_files import adapter_digest, store_adapter
-from workers.stages.candidates import load_candidates, value_on_pool
+from workers.stages.candidates import Candidate, load_candidates, value_on_pool
 from workers.stages.context import StageContext
 from workers.stages.fresh import value_fresh
 from workers.stages.outcome import Valuation, build_outcome, negative_payment
@@ -26,7 +28,7 @@ def run(context: StageContext) -> str:
     rules = context.job.announcement
     fresh = None
     if rules.pool.fresh_samples_per_prompt:
-        fresh = value_fresh(context, valuation.scores, valuation.delivered)
+        fresh = value_fresh(context, valuation.game, valuation.scores, valuation.delivered)
     files = store_adapter(context, valuation.candidates, valuation.delivered)
     outcome = build_outcome(context, valuation, fresh, adapter_digest(files))
     for warning in outcome.warnings:
@@ -48,7 +50,7 @@ def _value(context: StageContext) -> Valuation:
         game.sizes_N,
         projected.valuations_KN,
         game.kl_coefficient * projected.divergence_K,
-        eligible_candidates([candidate.world for candidate in candidates], game.groups),
+        _eligible(candidates, game),
     )
     priced = priced_worlds(method, optimum_values(solution, game.kl_coefficient), choice.values)
     payments = affine_maximizer(game.sizes_N, priced)
@@ -57,6 +59,18 @@ def _value(context: StageContext) -> Valuation:
     )
     _refuse_negative(context, valuation)
     return valuation
+
+
+def _eligible(candidates: list[Candidate], game: PoolGame) -> Mask:
+    """Which candidates each world may choose; shape (W, K).
+
+    A group whose rewards are all 0 has touched no training: the world without it is the grand
+    world, with the same candidates, so it pays exactly 0.
+    """
+    mask_WK = eligible_candidates([candidate.world for candidate in candidates], game.groups)
+    silent_N = ~game.rewards_NXJ.any(axis=(1, 2))
+    mask_WK[1:][silent_N] = mask_WK[GRAND]
+    return mask_WK
 
 
 def _refuse_negative(context: StageContext, valuation: Valuation) -> None:

@@ -11,7 +11,7 @@ import ray.train
 import torch
 import torch.distributed
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 from torch import Tensor
 
 from api_schemas.errors import TruthtuneError
@@ -52,6 +52,8 @@ def fit(
     trainer = TorchTrainer(
         _train_worker,
         train_loop_config=config,
+        # Held-out values are summed on the CPU, gradients where they are.
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=use_gpu, resources_per_worker=resources
         ),

@@ -222,10 +222,10 @@ class WorldsTrainer:
     def _report(
         self, active: list[int], weight_P: np.ndarray, welfare_KPJ: Tensor, kl_KPJ: Tensor
     ) -> StepReport:
-        weight_P1 = torch.from_numpy(weight_P)[:, None]
-        count = welfare_KPJ.shape[-1]
-        kl_K = (weight_P1 * kl_KPJ).sum((1, 2)) / count
-        reward_K = (weight_P1 * torch.nan_to_num(welfare_KPJ)).sum((1, 2)) / count
+        weights = torch.from_numpy(weight_P)
+        kl_K = (weights * kl_KPJ.mean(-1)).sum(-1)
+        # Over the responses that have a reward; NaN if a prompt has none, which is shown as such.
+        reward_K = (weights * welfare_KPJ.nanmean(-1)).sum(-1)
         self.shares.add_up([kl_K, reward_K])
         welfare_K = reward_K - self.task.kl_coefficient * kl_K
         return StepReport(self.step + 1, active, welfare_K.tolist(), kl_K.tolist())

@@ -1,0 +1,92 @@
+"""Stages on a real local Ray: the same artifacts as in one process, cancellation, many workers."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TinyRound
+
+from api_schemas.errors import RoundFailed
+from workers.cluster import Cluster, StageCancelled
+from workers.stages.candidates import load_candidates
+
+MakeRound = Callable[..., TinyRound]
+
+
+@pytest.fixture(scope="module")
+def artifacts_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("cluster"))
+
+
+@pytest.fixture(scope="module")
+def cluster(artifacts_url: str) -> Iterator[Cluster]:
+    """Two training workers, on however many cores there are."""
+    running = Cluster(artifacts_url, train_workers=2)
+    running.start()
+    yield running
+    running.shutdown()
+
+
+def test_two_training_workers_train_what_one_process_trains(
+    cluster: Cluster, artifacts_url: str
+) -> None:
+    """Their sums have another order, so the last bits differ."""
+    made = TinyRound(Path(artifacts_url))
+    made.run("fit_rewards", "sample_pool", "score", "solve", "train")
+    alone = load_candidates(made.artifacts, made.digests["train"])
+    together_digest = cluster.run_stage(
+        "train", made.job, made.digests, made.events.append, lambda: False
+    )
+    together = load_candidates(made.artifacts, together_digest)
+    assert [(c.world, c.step) for c in together] == [(c.world, c.step) for c in alone]
+    for one, other in zip(alone[1:], together[1:], strict=True):
+        assert one.state is not None
+        assert other.state is not None
+        for name, tensor in one.state.items():
+            np.testing.assert_allclose(other.state[name], tensor, atol=1e-4)
+
+
+def test_a_stage_leaves_the_same_artifact_as_in_one_process(
+    cluster: Cluster, artifacts_url: str
+) -> None:
+    made = TinyRound(Path(artifacts_url))
+    for stage in ("fit_rewards", "sample_pool", "score", "solve"):
+        expected = TinyRound(Path(artifacts_url))
+        expected.digests = dict(made.digests)
+        expected.run(stage)
+        made.digests[stage] = cluster.run_stage(
+            stage, made.job, made.digests, made.events.append, lambda: False
+        )
+        assert made.artifacts.get(made.digests[stage]) == made.artifacts.get(
+            expected.digests[stage]
+        )
+    assert any(event.type == "stage_progress" for event in made.events)
+
+
+def test_an_error_of_a_stage_comes_as_itself(cluster: Cluster, artifacts_url: str) -> None:
+    made = TinyRound(Path(artifacts_url), prompts=("red", "sun " * 70))
+    made.run("fit_rewards")
+    with pytest.raises(Exception, match="prompt 1 has 70 tokens") as caught:
+        cluster.run_stage("sample_pool", made.job, made.digests, made.events.append, lambda: False)
+    assert caught.value.__class__.__name__ == "InvalidInput"
+    assert not isinstance(caught.value, RoundFailed)
+
+
+def test_a_cancelled_stage_ends_soon_and_the_next_one_runs(
+    cluster: Cluster, artifacts_url: str
+) -> None:
+    training = {"steps": 100_000, "top_layers": None, "learning_rate": 1e-4, "patience": 100_000}
+    made = TinyRound(Path(artifacts_url), training=training)
+    made.run("fit_rewards", "sample_pool", "score", "solve")
+
+    def has_begun() -> bool:
+        return any(event.type == "training_step" for event in made.events)
+
+    with pytest.raises(StageCancelled):
+        cluster.run_stage("train", made.job, made.digests, made.events.append, has_begun)
+    started = time.monotonic()
+    digest = cluster.run_stage("solve", made.job, made.digests, made.events.append, lambda: False)
+    assert digest == made.digests["solve"]
+    assert time.monotonic() - started < 60
