@@ -7,7 +7,7 @@ import pytest
 from conftest import People, SettledRound
 from processes import Processes, eventually, kill
 
-from api_schemas.jobs import STAGES, EventType, Job, StageName
+from api_schemas.jobs import STAGES, Job, StageName
 
 _ENOUGH_SECONDS = 120
 
@@ -45,13 +45,14 @@ def _kill_during(stage: StageName, job_id: str, processes: Processes, people: Pe
     """Start a coordinator, kill it once the stage runs, and see that Ray went with it."""
     before = _finished(people.operator.jobs.get(job_id))
     coordinator = processes.coordinator()
-    # In training, wait for a checkpoint: the next attempt must go on from it.
-    awaited: EventType = "world_evaluated" if stage == "train" else "stage_started"
+    process = psutil.Process(coordinator.pid)
 
     def has_begun() -> bool:
+        """Ray works on the stage; in training there is a checkpoint, which it must go on from."""
         assert coordinator.poll() is None, processes.log.read_text()[-3000:]
-        events = people.operator.jobs.events(job_id)
-        return any(e.type == awaited and e.data.get("stage") == stage for e in events)
+        if stage != "train":
+            return "ray::_Stages.run" in _names(process)
+        return any(e.type == "world_evaluated" for e in people.operator.jobs.events(job_id))
 
     eventually(has_begun, _ENOUGH_SECONDS, f"stage {stage} runs")
     orphans = kill(coordinator)
@@ -61,6 +62,17 @@ def _kill_during(stage: StageName, job_id: str, processes: Processes, people: Pe
     psutil.wait_procs(orphans, timeout=30)
     left = [p.name() for p in orphans if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     assert left == []
+
+
+def _names(process: psutil.Process) -> set[str]:
+    """Ray names a worker's process after what it runs."""
+    found = set()
+    for child in process.children(recursive=True):
+        try:
+            found.add(child.cmdline()[0])
+        except (psutil.Error, IndexError):  # it has just ended
+            continue
+    return found
 
 
 def _finished(job: Job) -> dict[str, str]:
