@@ -1,7 +1,7 @@
 """The base of all schemas, and the list page every list route returns."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer
 
@@ -33,8 +33,18 @@ Timestamp = Annotated[
 Item = TypeVar("Item", bound=BaseModel)
 
 
+def _show_a_page(schema: dict[str, Any], page: type[BaseModel]) -> None:
+    """The example of a page holds that of its items' schema."""
+    (item,) = get_args(page.model_fields["data"].annotation)
+    shown = item.model_config["json_schema_extra"]["examples"][0]
+    ids = {"first_id": shown["id"], "last_id": shown["id"]}
+    schema["examples"] = [{"object": "list", "data": [shown], "has_more": False} | ids]
+
+
 class ListPage(Schema, Generic[Item]):
     """One page, newest first unless the route says otherwise; next page: `after=last_id`."""
+
+    model_config = ConfigDict(json_schema_extra=_show_a_page)
 
     object: Literal["list"] = "list"
     data: list[Item]

@@ -2,13 +2,16 @@
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from api_schemas import examples
 from api_schemas.base import Schema
 
 
 class Problem(Schema):
     """The body of every error response, `application/problem+json` (RFC 9457 plus three fields)."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.PROBLEM]})
 
     type: str = "about:blank"
     title: str

@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from api_schemas import examples
 from api_schemas.base import Schema, Timestamp
 from api_schemas.ids import FileId, Sha256
 
@@ -13,6 +14,8 @@ FilePurpose = Literal["prompts", "preferences", "adapter"]
 
 
 class File(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.FILE]})
+
     object: Literal["file"] = "file"
     id: FileId
     purpose: FilePurpose

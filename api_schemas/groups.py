@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from api_schemas import examples
 from api_schemas.base import Schema, Timestamp
 from api_schemas.ids import GroupId, KeyId
 
@@ -20,6 +21,8 @@ class GroupCreate(Schema):
 
 
 class Group(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.GROUP]})
+
     object: Literal["group"] = "group"
     id: GroupId
     name: str
@@ -48,6 +51,8 @@ class KeyCreate(Schema):
 
 
 class Key(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.KEY]})
+
     object: Literal["key"] = "key"
     id: KeyId
     scope: Scope
@@ -58,4 +63,6 @@ class Key(Schema):
 
 
 class KeyWithSecret(Key):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.KEY_WITH_SECRET]})
+
     secret: str = Field(description="Shown this once; the service keeps only its HMAC.")

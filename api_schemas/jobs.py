@@ -2,8 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from api_schemas import examples
 from api_schemas.base import Schema, Timestamp
 from api_schemas.ids import EventId, GroupId, JobId, RoundId, Sha256
 from api_schemas.reward_models import RewardModelSpec
@@ -26,10 +27,15 @@ class StageProgress(Schema):
     name: StageName
     status: Literal["pending", "running", "done"]
     seconds: float | None = Field(description="Wall-clock seconds the stage took.")
-    digest: Sha256 | None = Field(description="The artifact that the stage left.")
+    digest: Sha256 | None = Field(
+        description="The artifact that the stage left; null for groups, who could test guesses "
+        "of others' reports by it."
+    )
 
 
 class Job(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.JOB]})
+
     object: Literal["job"] = "job"
     id: JobId
     round_id: RoundId
@@ -72,6 +78,8 @@ PUBLIC_EVENTS: frozenset[EventType] = frozenset(
 
 
 class JobEvent(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.JOB_EVENT]})
+
     object: Literal["job.event"] = "job.event"
     id: EventId
     sequence: int = Field(description="1, 2, … within the job; the `id` field of the SSE stream.")

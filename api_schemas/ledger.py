@@ -2,16 +2,19 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from api_schemas import examples
 from api_schemas.base import Schema, Timestamp
 from api_schemas.ids import GroupId, InvoiceId, ReceiptId, RoundId, Sha256
 from api_schemas.rounds import CounterfactualMethod, Currency, PaymentRule
 
-InvoiceStatus = Literal["open", "paid", "void", "uncollectible"]
+InvoiceStatus = Literal["open", "paid"]
 
 
 class Invoice(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.INVOICE]})
+
     object: Literal["invoice"] = "invoice"
     id: InvoiceId
     number: int = Field(description="Gap-free, in order of issue.")
@@ -52,6 +55,8 @@ class ReceiptBody(Schema):
 
 
 class Receipt(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.RECEIPT]})
+
     object: Literal["receipt"] = "receipt"
     id: ReceiptId
     invoice_id: InvoiceId

@@ -2,6 +2,9 @@
 
 from typing import Literal
 
+from pydantic import ConfigDict
+
+from api_schemas import examples
 from api_schemas.base import Schema, Timestamp
 from api_schemas.ids import ModelId, RoundId, Sha256
 
@@ -13,6 +16,8 @@ class ModelFile(Schema):
 
 
 class Model(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL]})
+
     object: Literal["model"] = "model"
     id: ModelId
     round_id: RoundId

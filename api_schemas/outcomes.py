@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from api_schemas import examples
 from api_schemas.base import Schema
 from api_schemas.ids import GroupId, RoundId, Sha256
 from api_schemas.models import ModelFile
@@ -47,7 +48,9 @@ class GroupOutcome(Schema):
     )
     valuation: float | None = Field(None, description="v_i of the chosen model, in [0, 1].")
     others_welfare_without: float | None = Field(
-        None, description="ASW₋ᵢ of the world without the group."
+        None,
+        description="ASW₋ᵢ of the world without the group. Null, as the next, for a group in a "
+        "round of fewer than three.",
     )
     others_welfare_with: float | None = Field(None, description="ASW₋ᵢ of the chosen model.")
     payment: float | None = Field(
@@ -85,6 +88,8 @@ class IncentiveCertificate(Schema):
 
 
 class Outcome(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.OUTCOME]})
+
     object: Literal["outcome"] = "outcome"
     round_id: RoundId
     announcement_digest: Sha256
@@ -95,11 +100,20 @@ class Outcome(Schema):
     pool_samples_per_prompt: int
     price_per_unit_micro_units: int
     currency: str
-    worlds: list[WorldOutcome]
+    worlds: list[WorldOutcome] = Field(
+        description="The operator sees all, a group the grand one; none with fewer than three "
+        "groups, where welfare would tell a group what the one other reported."
+    )
     groups: list[GroupOutcome] = Field(description="The operator sees all, a group its own line.")
     certificate: IncentiveCertificate
-    fresh: FreshValuation | None
-    delivered: WorldOutcome = Field(description="The adapter to download, on the pool.")
+    fresh: FreshValuation | None = Field(
+        description="Null if the announcement asks for no fresh samples, and for a group in a "
+        "round of fewer than three."
+    )
+    delivered: WorldOutcome | None = Field(
+        description="The adapter to download, on the pool. Null for a group in a round of fewer "
+        "than three."
+    )
     warnings: list[str]
     pool_digest: Sha256
     adapter_digest: Sha256

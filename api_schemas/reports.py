@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from api_schemas import examples
 from api_schemas.base import Schema, Timestamp
 from api_schemas.ids import GroupId, ReportId, RoundId, Sha256
 from api_schemas.reward_models import RewardModelSpec
@@ -42,6 +43,8 @@ class ProbeResult(Schema):
 
 
 class Report(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.REPORT]})
+
     object: Literal["report"] = "report"
     id: ReportId
     round_id: RoundId
@@ -56,6 +59,8 @@ class Report(Schema):
 
 
 class ReportDeleted(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.REPORT_DELETED]})
+
     object: Literal["report.deleted"] = "report.deleted"
     round_id: RoundId
     deleted: Literal[True] = True

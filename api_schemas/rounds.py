@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from api_schemas import examples
 from api_schemas.base import Schema, Timestamp
 from api_schemas.ids import FileId, JobId, ModelId, RoundId, Sha256
 
@@ -162,6 +163,8 @@ class RoundCreate(Schema):
 class Announcement(RoundCreate):
     """The round's rules, fixed before any report; its canonical JSON (RFC 8785) has a sha256."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.ANNOUNCEMENT]})
+
     version: Literal[1] = 1
     base_model_revision: Sha256 = Field(description="Digest of the weights and the tokenizer.")
     prompts_sha256: Sha256
@@ -173,6 +176,8 @@ class RoundFailure(Schema):
 
 
 class Round(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.ROUND]})
+
     object: Literal["round"] = "round"
     id: RoundId
     state: RoundState

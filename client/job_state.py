@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from api_schemas.jobs import STAGES, JobEvent
+from api_schemas.jobs import STAGES, EventType, JobEvent
 
 _WARNINGS_KEPT = 3
 
@@ -21,16 +21,15 @@ class StageState:
 
 @dataclass
 class WorldState:
-    """Figures of one world; `held_out` ones come from the pool that decides early stopping."""
+    """Figures of one world; the `held_out` one is of the pool that decides early stopping."""
 
     step: int | None = None
     steps: int | None = None
     welfare: float | None = None
     divergence: float | None = None
-    reward: float | None = None
     held_out_welfare: float | None = None
-    held_out_divergence: float | None = None
     best_step: int | None = None
+    stopped: bool = False
 
 
 @dataclass
@@ -55,7 +54,7 @@ class JobState:
         if isinstance(name := data.get("stage"), str):
             self._apply_to_stage(self.stages.setdefault(name, StageState()), event)
         if event.type in ("training_step", "world_evaluated"):
-            self._apply_to_worlds(data)
+            self._apply_to_worlds(event.type, data)
 
     def _apply_to_stage(self, stage: StageState, event: JobEvent) -> None:
         data = event.data
@@ -73,7 +72,7 @@ class JobState:
             stage.total = _number(data.get("steps"), stage.total)
             stage.unit = "steps"
 
-    def _apply_to_worlds(self, data: dict[str, Any]) -> None:
+    def _apply_to_worlds(self, kind: EventType, data: dict[str, Any]) -> None:
         listed = data.get("worlds")
         for figures in listed if isinstance(listed, list) else []:
             if not isinstance(figures, dict) or "world" not in figures:
@@ -81,18 +80,22 @@ class JobState:
             world = self.worlds.setdefault(str(figures["world"]), WorldState())
             world.step = _integer(data.get("step"), world.step)
             world.steps = _integer(data.get("steps"), world.steps)
-            world.welfare = _number(figures.get("welfare"), world.welfare)
-            world.divergence = _number(figures.get("kl"), world.divergence)
-            world.reward = _number(figures.get("reward"), world.reward)
-            world.held_out_welfare = _number(figures.get("welfare_holdout"), world.held_out_welfare)
-            world.held_out_divergence = _number(
-                figures.get("divergence_holdout"), world.held_out_divergence
-            )
-            world.best_step = _integer(figures.get("best_step"), world.best_step)
+            if kind == "training_step":
+                world.welfare = _figure(figures, "welfare", world.welfare)
+                world.divergence = _figure(figures, "kl", world.divergence)
+            else:
+                world.held_out_welfare = _figure(figures, "welfare", world.held_out_welfare)
+                world.best_step = _integer(figures.get("best_step"), world.best_step)
+                world.stopped = figures.get("stopped") is True
 
 
 def _elapsed(start: datetime | None, end: datetime) -> float | None:
     return None if start is None else (end - start).total_seconds()
+
+
+def _figure(figures: dict[str, Any], name: str, otherwise: float | None) -> float | None:
+    """A figure that is null has no value any more: its world diverged."""
+    return None if figures.get(name, 0) is None else _number(figures.get(name), otherwise)
 
 
 def _number(value: Any, otherwise: float | None) -> float | None:

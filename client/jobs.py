@@ -15,7 +15,8 @@ FINAL_EVENTS: frozenset[EventType] = frozenset({"job_succeeded", "job_failed", "
 
 _RECONNECT_SECONDS = 1.0
 _LOST_CONNECTIONS = 30
-"""In a row without any event between them: half a minute for a service to restart."""
+"""In a row without any event between them. With the retries of each connection and their delays
+that is a few minutes for a service to restart: about four by default."""
 
 
 class Jobs(Resource):

@@ -38,7 +38,7 @@ def group_table(outcome: Outcome, names: Mapping[str, str]) -> Table:
 
 
 def world_outcome_table(outcome: Outcome, names: Mapping[str, str]) -> Table:
-    """One line a world, and one for the adapter that is delivered.
+    """One line a world, and one for the adapter that is delivered; none where all are hidden.
 
     ESS: effective samples of the pool, the mean and the smallest over the prompts.
     """
@@ -46,7 +46,8 @@ def world_outcome_table(outcome: Outcome, names: Mapping[str, str]) -> Table:
     table = _table("worlds on the pool", ["world", "chosen"], numbers)
     for world in outcome.worlds:
         table.add_row(world_name(world.world, names), *_world_cells(world, names))
-    table.add_row("delivered", *_world_cells(outcome.delivered, names))
+    if outcome.delivered is not None:
+        table.add_row("delivered", *_world_cells(outcome.delivered, names))
     return table
 
 

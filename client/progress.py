@@ -88,10 +88,13 @@ def stage_table(state: JobState, now: datetime) -> Table:
 
 
 def world_table(state: JobState, names: Mapping[str, str]) -> Table:
-    """ASW and KL as training sees them, and on the held-out pool, which picks the best step."""
+    """ASW and KL of the rollouts, and ASW on the held-out pool, which picks the best step.
+
+    A world is marked as stopped once its held-out ASW has not risen for the announced patience.
+    """
     table = Table(title="worlds", title_justify="left", box=None)
     table.add_column("world")
-    for heading in ("step", "ASW", "KL", "held-out ASW", "held-out KL", "best step"):
+    for heading in ("step", "ASW", "KL", "held-out ASW", "best step", ""):
         table.add_column(heading, justify="right")
     for world, figures in state.worlds.items():
         table.add_row(world_name(world, names), *_cells(figures))
@@ -111,8 +114,8 @@ def _cells(figures: WorldState) -> list[str]:
         _figure(figures.welfare),
         _figure(figures.divergence),
         _figure(figures.held_out_welfare),
-        _figure(figures.held_out_divergence),
         "" if figures.best_step is None else str(figures.best_step),
+        "stopped" if figures.stopped else "",
     ]
 
 

@@ -3,10 +3,8 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
@@ -19,12 +17,12 @@ import service.models.endpoints
 import service.outcomes.endpoints
 import service.reports.endpoints
 import service.rounds.endpoints
-from api_schemas.errors import Problem
 from migrations import require_current_schema
 from service import errors, limits, logs, metrics
 from service.auth import load_key_secret
 from service.database import Database
 from service.dependencies import AppState
+from service.document import documented
 from service.settings import Settings
 from workers.artifacts import ArtifactStore
 
@@ -65,7 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     _add_routes(app)
     _add_middleware(app, settings)
-    setattr(app, "openapi", _documented(app))  # noqa: B010 (mypy forbids assigning a method)
+    setattr(app, "openapi", documented(app))  # noqa: B010 (mypy forbids assigning a method)
     return app
 
 
@@ -110,20 +108,3 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
-
-
-def _documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = get_openapi(
-                title=app.title,
-                version=app.version,
-                description=app.description,
-                routes=app.routes,
-            )
-            # No route returns it as its own body, so FastAPI does not know that it is needed.
-            schema["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-            app.openapi_schema = schema
-        return app.openapi_schema
-
-    return openapi

@@ -141,7 +141,7 @@ def _settings() -> "Settings":
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        _give_up(f"TRUTHTUNE_{name.upper()}: {first['msg']}")
+        _give_up(f"TRUTHTUNE_{name.upper()}: {first['msg'].removeprefix('Value error, ')}")
 
 
 def _give_up(reason: str) -> NoReturn:

@@ -20,14 +20,13 @@ from api_schemas.errors import TruthtuneError
 from api_schemas.jobs import STAGES, JobInput, ProgressEvent, StageName
 from api_schemas.outcomes import Valued
 from api_schemas.rounds import RoundFailure
-from service import audit, logs
-from service.database import Database, database_now
+from service import logs
+from service.database import Database
 from service.jobs import leases
 from service.jobs.keeper import LeaseKeeper
 from service.ledger import posting
 from service.models.archive import build_archive
-from service.rounds import lifecycle
-from service.rounds import repository as rounds
+from service.rounds.closing import close_due_rounds
 from service.settings import Settings
 from workers.artifacts import ArtifactStore
 
@@ -142,13 +141,10 @@ class Coordinator:
     def _step(self) -> bool:
         """Close what is due and work on one job; False if there was none, or no database."""
         try:
-            self._close_due_rounds()
-        except Exception:  # jobs that are queued already must not wait for it
-            log.exception("closing_failed")
-        try:
+            close_due_rounds(self._database)
             held = self._claim()
         except Exception:  # the database is away, and may come back
-            log.exception("claiming_failed")
+            log.exception("looking_for_work_failed")
             return False
         if held is None:
             return False
@@ -159,12 +155,6 @@ class Coordinator:
         except Exception:  # its lease expires, and whoever claims it then goes on
             log.exception("job_abandoned", job_id=held.job_id)
         return True
-
-    def _close_due_rounds(self) -> None:
-        with self._database.write() as session:
-            for row in rounds.lock_due_rounds(session, database_now(session)):
-                lifecycle.close(session, row)
-                audit.record(session, "coordinator", "round.closed", row.id)
 
     def _claim(self) -> leases.Claim | None:
         with self._database.write() as session:

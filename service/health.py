@@ -1,4 +1,4 @@
-"""Routes for load balancers: is the process alive, can it serve."""
+"""Routes for load balancers: is the process alive, can its database be used."""
 
 from fastapi import APIRouter
 
@@ -16,8 +16,9 @@ async def healthz() -> Health:
     return Health()
 
 
-@router.get("/readyz", summary="Can the service work?", responses=problem_responses(503))
+@router.get("/readyz", summary="Can the database be used?", responses=problem_responses(503))
 def readyz(state: State) -> Health:
-    """Answers 200 if the database is there and its schema is the one this version needs."""
+    """Answers if the database does and its schema is the one this version needs; asks nothing else,
+    neither the artifact store nor a coordinator."""
     require_current_schema(state.database)
     return Health()

@@ -17,7 +17,6 @@ from service.tables import IdempotencyRow
 from workers.artifacts import canonical_json, sha256_of
 
 REPLAYED = "Idempotent-Replayed"
-_PENDING = 0
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -48,7 +47,7 @@ class IdempotentPost:
         if claim is None:
             return kind.model_validate(self._recorded(self.key, digest))
         body = work()
-        claim.status, claim.body = 201, body.model_dump(mode="json")
+        claim.body = body.model_dump(mode="json")
         return body
 
     def _claim(self, key: str, digest: str) -> IdempotencyRow | None:
@@ -57,7 +56,6 @@ class IdempotentPost:
             owner_id=self.principal.owner_id,
             key=key,
             request_digest=digest,
-            status=_PENDING,
             body={},
             created_at=datetime.now(UTC),
         )

@@ -3,7 +3,7 @@
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -45,7 +45,10 @@ class Settings(BaseSettings):
         30, gt=0, description="A coordinator silent for so long loses its job to another."
     )
     heartbeat_seconds: float = Field(
-        5, gt=0, description="Six heartbeats in a lease, so that one slow commit loses nothing."
+        5,
+        gt=0,
+        description="How often a coordinator renews its lease. Six times in one, so that one slow "
+        "commit loses nothing; must be less than the lease.",
     )
     poll_seconds: float = Field(
         1, gt=0, description="How often the coordinator looks for closed rounds: one cheap query."
@@ -56,6 +59,17 @@ class Settings(BaseSettings):
         description="Claims of one job before it fails: a job that kills its coordinator "
         "must not do so for ever.",
     )
+
+    @field_validator("heartbeat_seconds")
+    @classmethod
+    def _less_than_a_lease(cls, heartbeat: float, known: ValidationInfo) -> float:
+        lease = known.data.get("lease_seconds")  # absent if it was refused itself
+        if lease is not None and heartbeat >= lease:
+            raise ValueError(
+                f"{heartbeat:g} is not less than TRUTHTUNE_LEASE_SECONDS, {lease:g}: every lease "
+                "would expire before its renewal; take a sixth of it"
+            )
+        return heartbeat
 
     @cached_property
     def resolved_database_url(self) -> str:

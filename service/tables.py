@@ -240,7 +240,6 @@ class IdempotencyRow(Base):
     owner_id: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     request_digest: Mapped[str]
-    status: Mapped[int]
     body: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
 

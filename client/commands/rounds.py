@@ -89,6 +89,9 @@ def outcome(context: typer.Context, round_id: str, as_json: AsJson = False) -> N
 def _print_outcome(outcome: Outcome) -> None:
     screen = console()
     screen.print(group_table(outcome, {}))
-    screen.print(world_outcome_table(outcome, {}))
+    if outcome.worlds:
+        screen.print(world_outcome_table(outcome, {}))
+    else:
+        screen.print("with fewer than three groups, welfare would tell what the other reported")
     for line in summary_lines(outcome, {}):
         screen.print(line, soft_wrap=True)

@@ -107,7 +107,6 @@ def _create_tenants() -> None:
         _text("owner_id"),
         _text("key"),
         _text("request_digest"),
-        sa.Column("status", sa.Integer(), nullable=False),
         _json("body"),
         _instant("created_at"),
         sa.PrimaryKeyConstraint("owner_id", "key", name="pk_idempotency_keys"),

@@ -30,7 +30,7 @@ def list_jobs(principal: CurrentPrincipal, session: ReadSession, page: Page) -> 
 
 @router.get("/{job_id}", summary="Show a job", responses=problem_responses(404))
 def get_job(job_id: JobId, principal: CurrentPrincipal, session: ReadSession) -> Job:
-    """A job and how far its stages are. A group sees the stages' digests once it succeeded."""
+    """A job and how far its stages are. The digests of their artifacts are the operator's alone."""
     return repository.get_job(session, principal, job_id)
 
 

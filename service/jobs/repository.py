@@ -1,4 +1,8 @@
-"""SQL of jobs as a principal sees them: a group sees those of rounds that were opened."""
+"""SQL of jobs as a principal sees them: a group sees those of rounds that were opened.
+
+The digests of stages are the operator's alone: whoever has one can test guesses of what the others
+reported, for as long as there are reports.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -69,15 +73,13 @@ def _to_jobs(session: Session, principal: Principal, rows: Sequence[JobRow]) -> 
 
 
 def _job(row: JobRow, stages: Sequence[JobStageRow | None], principal: Principal) -> Job:
-    # Whoever knows a digest can test guesses of what others reported.
-    shows_digests = principal.is_operator or row.status == "succeeded"
     return Job.model_validate(
         {
             "id": row.id,
             "round_id": row.round_id,
             "status": row.status,
             "stages": [
-                _stage(name, stage, row.status == "running", shows_digests)
+                _stage(name, stage, row.status == "running", principal.is_operator)
                 for name, stage in zip(STAGES, stages, strict=True)
             ],
             "attempts": row.attempts,

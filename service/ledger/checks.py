@@ -1,9 +1,15 @@
-"""What must hold of an outcome before money moves: a bug upstream must not become an invoice."""
+"""What must hold of an outcome before money moves: a bug upstream must not become an invoice.
+
+Every group reads why a round failed, so a reason tells of no group and no amount.
+"""
+
+import numpy as np
 
 from api_schemas.errors import RoundFailed
 from api_schemas.jobs import JobInput
 from api_schemas.outcomes import GroupOutcome, Outcome
 from workers.mechanism.amounts import payment_micro_units
+from workers.mechanism.payments import negative_payments
 
 
 def require_settleable(job: JobInput, outcome: Outcome) -> None:
@@ -20,27 +26,30 @@ def require_settleable(job: JobInput, outcome: Outcome) -> None:
         outcome.price_per_unit_micro_units,
         announced.price_per_unit_micro_units,
     )
-    reported = sorted((report.group_id, report.size) for report in job.reports)
-    _require_same(
-        "groups", sorted((group.group_id, group.size) for group in outcome.groups), reported
-    )
     _require_same("grand worlds", [w.without_group_id for w in outcome.worlds].count(None), 1)
-    for group in outcome.groups:
-        if group.excluded is None:
-            _require_payable(job, group)
+    reported = sorted((report.group_id, report.size) for report in job.reports)
+    if sorted((group.group_id, group.size) for group in outcome.groups) != reported:
+        raise _inconsistent("its groups and sizes are not those that reported")
+    payers = [group for group in outcome.groups if group.excluded is None]
+    payments = [_checked_payment(group, announced.price_per_unit_micro_units) for group in payers]
+    if announced.on_negative_payment == "fail":
+        _require_none_negative(payments, [group.size for group in payers])
 
 
-def _require_payable(job: JobInput, group: GroupOutcome) -> None:
-    name, amount = group.group_id, group.amount_micro_units
-    if amount is None or None in (group.payment, group.valuation, group.utility):
-        raise _inconsistent(f"group {name} takes part, but has no payment, valuation or utility")
-    assert group.payment is not None
-    price = job.announcement.price_per_unit_micro_units
-    _require_same(f"amount of {name}", amount, payment_micro_units(group.payment, price))
-    if amount < 0 and job.announcement.on_negative_payment == "fail":
+def _checked_payment(group: GroupOutcome, price: int) -> float:
+    if group.payment is None or None in (group.valuation, group.utility):
+        raise _inconsistent("a group takes part, but has no payment, valuation or utility")
+    if group.amount_micro_units != payment_micro_units(group.payment, price):
+        raise _inconsistent("an amount is not floor(payment × price_per_unit_micro_units)")
+    return group.payment
+
+
+def _require_none_negative(payments: list[float], sizes: list[int]) -> None:
+    """Of the payments, not the amounts: −1e-16 from the rounding of sums is −1 micro-unit."""
+    if negative_payments(np.array(payments), np.array(sizes)).any():
         raise RoundFailed(
-            f"group {name} would be credited {-amount} micro-units, and the announcement says "
-            "that a negative payment fails the round",
+            "a payment is negative, and on_negative_payment is 'fail'; the artifact of the value "
+            "stage, whose digest the operator sees, tells whose",
             code="negative_payment",
         )
 

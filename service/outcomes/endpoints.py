@@ -16,8 +16,8 @@ router = APIRouter(prefix="/rounds/{round_id}/outcome", tags=["rounds"])
 @router.get("", summary="Show a round's outcome", responses=problem_responses(404, 409))
 def get_outcome(round_id: RoundId, principal: CurrentPrincipal, state: State) -> Outcome:
     """Worlds, valuations, payments, and how far each may be trusted; a Conflict until the round is
-    settled. A group that reported sees the grand world and its own line; the operator sees all,
-    and the audit log tells that it looked."""
+    settled. A group that reported sees the grand world and its own line, with fewer than three
+    groups that line alone; the operator sees all, and the audit log tells that it looked."""
     if not principal.is_operator:
         with state.database.read() as session:
             return repository.get_outcome(session, principal, round_id)

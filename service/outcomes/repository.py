@@ -1,4 +1,8 @@
-"""SQL of outcomes. The operator sees all of one; a group the grand world and its own line."""
+"""SQL of outcomes. The operator sees all of one; a group the grand world and its own line.
+
+With fewer than three groups a group sees no welfare at all: together with its own valuation,
+welfare tells it the valuation of the one other, and so what that one reported.
+"""
 
 from datetime import datetime
 
@@ -12,7 +16,7 @@ from service.rounds import repository as rounds
 from service.tables import OutcomeRow, ReportRow
 
 FEWEST_GROUPS = 3
-"""With fewer, what the others get tells a group what the one other reported."""
+"""With fewer, neither the others' welfare nor that of all is shown to a group."""
 
 
 def add_outcome(session: Session, outcome: Outcome, digest: str, now: datetime) -> None:
@@ -55,24 +59,24 @@ def _reported(session: Session, round_id: str, group_id: str) -> bool:
 def _as_seen_by(outcome: Outcome, group_id: str) -> Outcome:
     own = [group for group in outcome.groups if group.group_id == group_id]
     others = [group.group_id for group in outcome.groups if group.group_id != group_id]
-    if len(takes_part(outcome.groups)) < FEWEST_GROUPS:
-        hidden = {"others_welfare_without": None, "others_welfare_with": None}
-        own = [group.model_copy(update=hidden) for group in own]
-    return outcome.model_copy(
+    warnings = [text for text in outcome.warnings if not any(other in text for other in others)]
+    grand = [world for world in outcome.worlds if world.without_group_id is None]
+    seen = outcome.model_copy(
         update={
-            "worlds": [
-                _naming_nobody(world, others)
-                for world in outcome.worlds
-                if world.without_group_id is None
-            ],
-            "delivered": _naming_nobody(outcome.delivered, others),
+            "worlds": [_naming_nobody(world, others) for world in grand],
+            "delivered": outcome.delivered and _naming_nobody(outcome.delivered, others),
             "groups": own,
-            "warnings": [
-                warning
-                for warning in outcome.warnings
-                if not any(other in warning for other in others)
-            ],
+            "warnings": warnings,
         }
+    )
+    return _without_welfare(seen) if len(takes_part(outcome.groups)) < FEWEST_GROUPS else seen
+
+
+def _without_welfare(outcome: Outcome) -> Outcome:
+    hidden = {"others_welfare_without": None, "others_welfare_with": None}
+    lines = [group.model_copy(update=hidden) for group in outcome.groups]
+    return outcome.model_copy(
+        update={"worlds": [], "delivered": None, "fresh": None, "groups": lines}
     )
 
 

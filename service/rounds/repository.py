@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from api_schemas.base import ListPage
@@ -42,10 +42,19 @@ def lock_round(session: Session, principal: Principal, round_id: str) -> RoundRo
     return _found(session, principal, round_id, lock=True)
 
 
-def lock_due_rounds(session: Session, now: datetime) -> Sequence[RoundRow]:
-    """Open rounds whose deadline has passed, except those that another transaction holds."""
-    due = select(RoundRow).where(RoundRow.state == "open", RoundRow.closes_at <= now)
-    return session.scalars(due.with_for_update(skip_locked=True)).all()
+def due_round_ids(session: Session, now: datetime) -> Sequence[str]:
+    """The open rounds whose deadline has passed."""
+    return session.scalars(select(RoundRow.id).where(_is_due(now))).all()
+
+
+def lock_due_round(session: Session, round_id: str, now: datetime) -> RoundRow | None:
+    """None if the round is due no more, or another transaction holds it, perhaps to close it."""
+    due = select(RoundRow).where(RoundRow.id == round_id, _is_due(now))
+    return session.scalar(due.with_for_update(skip_locked=True))
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    return (RoundRow.state == "open") & (RoundRow.closes_at <= now)
 
 
 def list_rounds(session: Session, principal: Principal, page: PageQuery) -> ListPage[Round]:

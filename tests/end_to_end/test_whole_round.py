@@ -34,7 +34,9 @@ def test_a_round_runs_from_reports_to_receipts(
         receipt = group.receipts.get(invoice.receipt_id)
         assert receipt.body.amount_micro_units == invoice.amount_micro_units
         assert receipt.body.adapter_digest == outcome.adapter_digest
-        assert [own.id for own in group.invoices.list()] == [invoice.id]
+        own = list(group.invoices.list())
+        assert {each.group_id for each in own} == {invoice.group_id}
+        assert [each.id for each in own if each.round_id == settled.id] == [invoice.id]
     _check_download(people.groups[0], settled.model_id, tmp_path)
     _check_privacy(people, settled.id, job.id, invoices[1].receipt_id)
 

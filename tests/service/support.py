@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import func, select
 from starlette.testclient import TestClient
 
 from api_schemas.groups import Scope
@@ -57,3 +58,8 @@ def round_body(prompts_file_id: str, **changes: Any) -> dict[str, Any]:
 def report_body(size: int = 3, word: str = "please") -> dict[str, Any]:
     features = [{"type": "keywords", "words": [word]}]
     return {"size": size, "reward_model": {"type": "lexical", "features": features}}
+
+
+def count_rows(state: AppState, table: type) -> int:
+    with state.database.read() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0

@@ -65,6 +65,16 @@ def test_nothing_starts_on_a_schema_that_is_not_current(
         ("TRUTHTUNE_PORT", "many", "TRUTHTUNE_PORT: Input should be a valid integer"),
         ("TRUTHTUNE_KEY_SECRET", "short", "TRUTHTUNE_KEY_SECRET: String should have at least 32"),
         (
+            "TRUTHTUNE_HEARTBEAT_SECONDS",
+            "30",
+            "TRUTHTUNE_HEARTBEAT_SECONDS: 30 is not less than TRUTHTUNE_LEASE_SECONDS, 30",
+        ),
+        (
+            "TRUTHTUNE_LEASE_SECONDS",
+            "3",
+            "TRUTHTUNE_HEARTBEAT_SECONDS: 5 is not less than TRUTHTUNE_LEASE_SECONDS, 3",
+        ),
+        (
             "TRUTHTUNE_DATABASE_URL",
             "postgresql+psycopg://me:a-password@127.0.0.1:1/none",
             "127.0.0.1:1/none does not answer",

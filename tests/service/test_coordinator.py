@@ -184,6 +184,29 @@ def test_a_close_that_fails_does_not_keep_jobs_waiting(
         until(lambda: status(database, job_id) == "succeeded")
 
 
+def test_a_round_that_cannot_be_closed_does_not_keep_others_open(
+    database: Database,
+    quick: Settings,
+    cluster: FakeCluster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with database.write() as session:
+        broken, sound = sorted(open_round_that_is_due(session) for _ in range(2))
+    close = lifecycle.close
+
+    def fail_on_one(session: Any, row: RoundRow) -> None:
+        close(session, row)
+        if row.id == broken:
+            raise ValueError("a report that can't be read")
+
+    monkeypatch.setattr(lifecycle, "close", fail_on_one)
+    with running(quick, cluster):
+        until(lambda: state_of(database, sound) == "failed")  # without reports
+        assert state_of(database, broken) == "open"
+        monkeypatch.setattr(lifecycle, "close", close)
+        until(lambda: state_of(database, broken) == "failed")
+
+
 def test_two_coordinators_settle_every_round_once(
     database: Database, quick: Settings, cluster: FakeCluster
 ) -> None:
@@ -226,6 +249,11 @@ def open_round_that_is_due(session: Any) -> str:
     lifecycle.open_for_reports(session, row)
     row.closes_at = database_now(session) - timedelta(seconds=1)
     return round_id
+
+
+def state_of(database: Database, round_id: str) -> str:
+    with database.read() as session:
+        return session.get_one(RoundRow, round_id).state
 
 
 def only_round(database: Database) -> RoundRow:

@@ -1,13 +1,28 @@
 """Outcomes: the operator sees all, and that is noted; a group its own line and no more."""
 
+from typing import Any
+
 import pytest
 from scenes import claim, queue_job, settle, settle_next, valued
 from sqlalchemy import select
 from starlette.testclient import TestClient
 from support import MakeGroup, OpenRound, report_body
 
+from api_schemas.outcomes import FreshValuation
 from service.dependencies import AppState
+from service.jobs.leases import Claim
 from service.tables import AuditRow
+
+FRESH = FreshValuation(
+    samples=16,
+    welfare_initial=1.0,
+    welfare_initial_standard_error=0.25,
+    welfare=2.0,
+    welfare_standard_error=0.25,
+    gain=1.0,
+    gain_standard_error=0.5,
+    divergence=0.125,
+)
 
 
 def test_the_operator_sees_every_world_and_group_and_the_log_says_so(
@@ -40,15 +55,55 @@ def test_a_group_sees_the_grand_world_and_its_own_line(
 
 
 def test_with_two_groups_neither_learns_the_others_welfare(
-    make_group: MakeGroup, state: AppState
+    operator: TestClient, make_group: MakeGroup, state: AppState
 ) -> None:
+    """Nor that of all: less its own valuation, that is the other's."""
     members = dict(make_group(name) for name in ("teachers", "pupils"))
     queue_job(state.database, sorted(members))
-    held = settle_next(state)
+    held = claim(state.database)
+    _settle_changed(state, held, fresh=FRESH)
     for client in members.values():
-        (line,) = client.get(f"/v1/rounds/{held.job.round_id}/outcome").json()["groups"]
+        outcome = client.get(f"/v1/rounds/{held.job.round_id}/outcome").json()
+        assert (outcome["worlds"], outcome["delivered"], outcome["fresh"]) == ([], None, None)
+        (line,) = outcome["groups"]
         assert (line["others_welfare_without"], line["others_welfare_with"]) == (None, None)
-        assert line["payment"] == 0.5
+        assert (line["valuation"], line["payment"]) == (0.75, 0.5)
+    seen = operator.get(f"/v1/rounds/{held.job.round_id}/outcome").json()
+    assert len(seen["worlds"]) == 3
+    assert seen["delivered"]["welfare"] == 2.0
+    assert seen["fresh"] == FRESH.model_dump()
+
+
+def test_an_excluded_group_is_not_one_of_three(make_group: MakeGroup, state: AppState) -> None:
+    members = dict(make_group(name) for name in ("teachers", "pupils", "parents"))
+    queue_job(state.database, sorted(members))
+    held = settle_next(state, excluded={max(members): "sample 3 has no score"})
+    for client in members.values():
+        outcome = client.get(f"/v1/rounds/{held.job.round_id}/outcome").json()
+        assert (outcome["worlds"], outcome["delivered"]) == ([], None)
+
+
+@pytest.mark.parametrize("field", ["worlds", "delivered"])
+def test_a_group_does_not_learn_whose_world_the_chosen_adapter_comes_from(
+    operator: TestClient, make_group: MakeGroup, state: AppState, field: str
+) -> None:
+    members = dict(make_group(name) for name in ("teachers", "pupils", "parents"))
+    queue_job(state.database, sorted(members))
+    held = claim(state.database)
+    left_out = sorted(members)[0]
+    grand, *others = valued(held.job).outcome.worlds
+    chosen = grand.model_copy(update={"chosen": f"without:{left_out}@8"})
+    changes = {"worlds": [chosen, *others], "delivered": chosen}
+    _settle_changed(state, held, **changes)
+
+    def seen_by(client: TestClient) -> str:
+        found = client.get(f"/v1/rounds/{held.job.round_id}/outcome").json()[field]
+        return str((found[0] if field == "worlds" else found)["chosen"])
+
+    assert seen_by(operator) == f"without:{left_out}@8"
+    for group_id, client in members.items():
+        own = group_id == left_out
+        assert seen_by(client) == (f"without:{left_out}@8" if own else "without:another@8")
 
 
 def test_a_group_reads_no_warning_that_names_another(
@@ -58,9 +113,7 @@ def test_a_group_reads_no_warning_that_names_another(
     queue_job(state.database, sorted(members))
     held = claim(state.database)
     warnings = ["the pool is small", *(f"world without:{id_} is off" for id_ in members)]
-    found = valued(held.job)
-    outcome = found.outcome.model_copy(update={"warnings": warnings})
-    settle(state.database, held, found.model_copy(update={"outcome": outcome}))
+    _settle_changed(state, held, warnings=warnings)
     for group_id, client in members.items():
         shown = client.get(f"/v1/rounds/{held.job.round_id}/outcome").json()["warnings"]
         assert shown == ["the pool is small", f"world without:{group_id} is off"]
@@ -96,3 +149,10 @@ def test_an_outcome_before_the_settlement_is_a_conflict(
         refused = client.get(f"/v1/rounds/{round_id}/outcome")
         assert (refused.status_code, refused.json()["code"]) == (409, "not_settled")
     assert operator.get("/v1/rounds/rnd_" + "0" * 26 + "/outcome").status_code == 404
+
+
+def _settle_changed(state: AppState, held: Claim, **changes: Any) -> None:
+    """Settle the job with the outcome that `valued` makes, but for the changes."""
+    found = valued(held.job)
+    outcome = found.outcome.model_copy(update=changes)
+    settle(state.database, held, found.model_copy(update={"outcome": outcome}))

@@ -193,9 +193,22 @@ def test_due_rounds_are_those_open_beyond_their_deadline(
         open_round()["id"],
     )
     _let_the_deadline_pass(state, due)
+    with state.database.read() as session:
+        assert repository.due_round_ids(session, datetime.now(UTC)) == [due]
+
+
+def test_a_due_round_that_was_closed_meanwhile_is_not_closed_again(
+    open_round: OpenRound, state: AppState
+) -> None:
+    deadline = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    due = open_round(closes_at=deadline)["id"]
+    _let_the_deadline_pass(state, due)
     with state.database.write() as session:
-        rows = repository.lock_due_rounds(session, datetime.now(UTC))
-    assert [row.id for row in rows] == [due]
+        row = repository.lock_due_round(session, due, datetime.now(UTC))
+        assert row is not None
+        lifecycle.close(session, row)
+    with state.database.write() as session:
+        assert repository.lock_due_round(session, due, datetime.now(UTC)) is None
 
 
 LEGAL = {

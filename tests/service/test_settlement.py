@@ -1,6 +1,7 @@
 """Settlement: all of it or nothing, once, in whole micro-units that sum to zero."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -143,8 +144,9 @@ def _first_group(**changes: Any) -> Callable[[Outcome], Outcome]:
         (_changed(worlds=[]), "grand worlds"),
         (_changed(groups=[]), "groups"),
         (_first_group(size=9), "groups"),
-        (_first_group(amount_micro_units=500_001), "amount of grp_"),
-        (_first_group(payment=0.6), "amount of grp_"),
+        (_first_group(amount_micro_units=500_001), "an amount is not"),
+        (_first_group(amount_micro_units=None), "an amount is not"),
+        (_first_group(payment=0.6), "an amount is not"),
         (_first_group(payment=None), "no payment"),
         (_first_group(utility=None), "no payment, valuation or utility"),
     ],
@@ -157,6 +159,7 @@ def test_an_outcome_that_contradicts_its_job_is_not_settled(
     with pytest.raises(RoundFailed, match=named) as raised:
         settle(database, held, wrong)
     assert raised.value.code == "inconsistent_outcome"
+    assert _tells_nothing(raised.value, held)
     assert _counts(database) == [0, 0, 0, 0, 0]
 
 
@@ -166,7 +169,22 @@ def test_a_negative_payment_fails_the_round_where_that_was_announced(database: D
     with pytest.raises(RoundFailed) as raised:
         settle(database, held, valued(held.job, {held.job.reports[0].group_id: -0.5}))
     assert raised.value.code == "negative_payment"
+    assert _tells_nothing(raised.value, held)
     assert _counts(database) == [0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("payment", "fails"), [(-1e-15, False), (-5e-12, False), (-7e-12, True)])
+def test_a_payment_negative_by_rounding_alone_fails_no_round(
+    database: Database, payment: float, fails: bool
+) -> None:
+    """Up to 1e-12·Σw, here 6e-12; floor makes −1 micro-unit of it all the same."""
+    queue_job(database, on_negative_payment="fail")
+    held = claim(database)
+    group = held.job.reports[0].group_id
+    with pytest.raises(RoundFailed) if fails else nullcontext():
+        settle(database, held, valued(held.job, {group: payment}))
+    if not fails:
+        assert _invoices(database)[group] == ("open", -1)
 
 
 PAYMENTS = st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=5)
@@ -217,6 +235,13 @@ def _settle_and_break_off(database: Database, held: Claim, found: Valued) -> Non
 
     with pytest.raises(_PowerCutError):
         break_off()
+
+
+def _tells_nothing(error: RoundFailed, held: Claim) -> bool:
+    """Every group reads the reason: it must name no group, and no size or amount but the rules'."""
+    return not any(report.group_id in error.message for report in held.job.reports) and not any(
+        word in error.message for word in ("500000", "500001", "0.5", "0.6")
+    )
 
 
 def _counts(database: Database) -> list[int]:

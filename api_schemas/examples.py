@@ -1,0 +1,300 @@
+"""The responses that `/docs` shows: a round, as its operator and one of its groups see it.
+
+Each is whole, and they agree: a reader can follow a payment and its digests from the announcement
+to the receipt.
+"""
+
+from typing import Any
+
+_ID = "01jd2m8x3k5v7w9y0a1b2c3d4e"
+_GROUP, _FILE, _ROUND = f"grp_{_ID}", f"file_{_ID}", f"rnd_{_ID}"
+_JOB, _MODEL, _INVOICE, _RECEIPT = f"job_{_ID}", f"mdl_{_ID}", f"inv_{_ID}", f"rcpt_{_ID}"
+
+_ANNOUNCEMENT_DIGEST = "sha256:edda6d18074476b9b1d4388e0a6b47abb686fb714821e090b8138da3c00f8726"
+_REPORT_DIGEST = "sha256:5b575ed2350b1c04694c043733fae2ee7236869e56da1c70846b9d46c3209f28"
+_RECEIPT_BODY_DIGEST = "sha256:e9f27618aac6613361cc61c4085c0a433e1a9ee0b245c477e6f843fe843b4012"
+_BASE_MODEL_REVISION = "sha256:9ad1f2b64b5aa6bd0fb7a1f1c7dbb3d8ed2e42eafb3d2b2c6a4fd0a8d76c2e51"
+_PROMPTS = "sha256:3f0b7c1d9e4a52688d7b1f6e0c93a5d42e8b6f70a1c9d3e5b7f2a4c6e8d0b1f3"
+_POOL = "sha256:c2a9e4f7b1d3058697e6d5c4b3a2f1e0d9c8b7a6f5e4d3c2b1a0f9e8d7c6b5a4"
+_FITTED = "sha256:5d8e1c7a3b9f2064e7d1a8c5b2f9e6034d7a1b8c5e2f90637d4a1e8b5c2f9063"
+_ADAPTER = "sha256:71c4e9a2d5b8f0361e7c4a9d2b5f80e3617c4e9a2d5b8f0361e7c4a9d2b5f80e"
+_WEIGHTS = "sha256:e80f5b2d9a4c7e1630f8b5d2a9e4c7163e08f5b2d9a4c7e1630f8b5d2a9e4c71"
+
+PROBLEM: dict[str, Any] = {
+    "type": "about:blank",
+    "title": "Unprocessable Entity",
+    "status": 422,
+    "detail": "size 101 is beyond the round's max_group_size of 100",
+    "code": "invalid_input",
+    "param": "size",
+    "request_id": f"req_{_ID}",
+}
+
+HEALTH: dict[str, Any] = {"object": "health", "status": "ok"}
+
+GROUP: dict[str, Any] = {
+    "object": "group",
+    "id": _GROUP,
+    "name": "teachers",
+    "created_at": "2030-01-01T09:00:00.000Z",
+}
+
+KEY: dict[str, Any] = {
+    "object": "key",
+    "id": f"key_{_ID}",
+    "scope": "group",
+    "group_id": _GROUP,
+    "name": "laptop",
+    "created_at": "2030-01-01T09:01:00.000Z",
+    "revoked_at": None,
+}
+
+KEY_WITH_SECRET: dict[str, Any] = KEY | {"secret": "tt_grp_an-example-that-opens-nothing"}
+
+FILE: dict[str, Any] = {
+    "object": "file",
+    "id": _FILE,
+    "purpose": "prompts",
+    "filename": "prompts.jsonl",
+    "bytes": 1382,
+    "lines": 24,
+    "sha256": _PROMPTS,
+    "created_at": "2030-01-01T09:05:00.000Z",
+}
+
+ANNOUNCEMENT: dict[str, Any] = {
+    "name": "Tone of the help desk",
+    "base_model": "smollm2-135m-instruct",
+    "prompts_file_id": _FILE,
+    "seed": 0,
+    "pool": {
+        "method": "sample",
+        "samples_per_prompt": 32,
+        "holdout_samples_per_prompt": 8,
+        "fresh_samples_per_prompt": 8,
+    },
+    "generation": {"max_new_tokens": 24},
+    "regularizer": {"type": "kl", "coefficient": 1.0},
+    "training": {
+        "method": "policy_gradient",
+        "steps": 12,
+        "prompts_per_step": 4,
+        "samples_per_prompt": 8,
+        "learning_rate": 0.0005,
+        "learning_rate_schedule": "linear",
+        "lora_rank": 16,
+        "lora_alpha": 32.0,
+        "top_layers": 8,
+        "gradient_clip": 5.0,
+        "evaluate_every": 4,
+        "patience": 3,
+    },
+    "counterfactuals": "retrain",
+    "payment_rule": "affine_maximizer",
+    "max_group_size": 100,
+    "price_per_unit_micro_units": 1_000_000,
+    "currency": "EUR",
+    "opens_at": None,
+    "closes_at": "2030-01-08T12:00:00.000Z",
+    "on_bad_report": "exclude",
+    "on_negative_payment": "credit",
+    "version": 1,
+    "base_model_revision": _BASE_MODEL_REVISION,
+    "prompts_sha256": _PROMPTS,
+}
+
+ROUND: dict[str, Any] = {
+    "object": "round",
+    "id": _ROUND,
+    "state": "settled",
+    "announcement": ANNOUNCEMENT,
+    "announcement_digest": _ANNOUNCEMENT_DIGEST,
+    "job_id": _JOB,
+    "model_id": _MODEL,
+    "failure": None,
+    "created_at": "2030-01-01T09:10:00.000Z",
+    "opened_at": "2030-01-01T09:15:00.000Z",
+    "closed_at": "2030-01-08T12:00:00.750Z",
+    "settled_at": "2030-01-08T12:08:30.000Z",
+}
+
+REPORT: dict[str, Any] = {
+    "object": "report",
+    "id": f"rep_{_ID}",
+    "round_id": _ROUND,
+    "group_id": _GROUP,
+    "size": 7,
+    "reward_model": {
+        "type": "lexical",
+        "features": [
+            {
+                "type": "keywords",
+                "words": ["please", "thank"],
+                "weight": 1.0,
+                "case_sensitive": False,
+                "cap": 5,
+            },
+            {"type": "length", "target_words": 12, "tolerance_words": None, "weight": 0.5},
+        ],
+    },
+    "digest": _REPORT_DIGEST,
+    "probe": {"samples": 24, "minimum": 0.0, "maximum": 1.4166666666666667},
+    "submitted_at": "2030-01-02T10:30:00.000Z",
+}
+
+REPORT_DELETED: dict[str, Any] = {"object": "report.deleted", "round_id": _ROUND, "deleted": True}
+
+
+def _stage(name: str, status: str, seconds: float | None, digest: str | None) -> dict[str, Any]:
+    return {"name": name, "status": status, "seconds": seconds, "digest": digest}
+
+
+JOB: dict[str, Any] = {
+    "object": "job",
+    "id": _JOB,
+    "round_id": _ROUND,
+    "status": "running",
+    "stages": [
+        _stage("fit_rewards", "done", 1.5, _FITTED),
+        _stage("sample_pool", "done", 92.25, _POOL),
+        _stage("score", "running", None, None),
+        *(_stage(name, "pending", None, None) for name in ("solve", "train", "value", "settle")),
+    ],
+    "attempts": 1,
+    "cancel_requested": False,
+    "error": None,
+    "created_at": "2030-01-08T12:00:00.750Z",
+    "started_at": "2030-01-08T12:00:01.000Z",
+    "finished_at": None,
+}
+
+JOB_EVENT: dict[str, Any] = {
+    "object": "job.event",
+    "id": f"evt_{_ID}",
+    "sequence": 7,
+    "type": "stage_finished",
+    "level": "info",
+    "message": "sample_pool finished after 92.2 s",
+    "data": {"stage": "sample_pool", "seconds": 92.25},
+    "created_at": "2030-01-08T12:01:34.750Z",
+}
+
+MODEL: dict[str, Any] = {
+    "object": "model",
+    "id": _MODEL,
+    "round_id": _ROUND,
+    "base_model": "smollm2-135m-instruct",
+    "base_model_revision": _BASE_MODEL_REVISION,
+    "adapter_digest": _ADAPTER,
+    "files": [{"name": "adapter_model.safetensors", "bytes": 3_908_272, "sha256": _WEIGHTS}],
+    "created_at": "2030-01-08T12:08:30.000Z",
+}
+
+_GRAND_WORLD: dict[str, Any] = {
+    "world": "grand",
+    "without_group_id": None,
+    "chosen": "grand@12",
+    "welfare_initial": 8.5,
+    "welfare": 10.6875,
+    "welfare_optimum": 11.1875,
+    "optimality_gap": 0.5,
+    "divergence": 0.875,
+    "divergence_optimum": 1.125,
+    "effective_samples_mean": 14.5,
+    "effective_samples_minimum": 6.25,
+    "low_support_prompts": 0,
+    "support_ratio": 0.325,
+}
+
+OUTCOME: dict[str, Any] = {
+    "object": "outcome",
+    "round_id": _ROUND,
+    "announcement_digest": _ANNOUNCEMENT_DIGEST,
+    "counterfactuals": "retrain",
+    "payment_rule": "affine_maximizer",
+    "kl_coefficient": 1.0,
+    "pool_prompts": 24,
+    "pool_samples_per_prompt": 32,
+    "price_per_unit_micro_units": 1_000_000,
+    "currency": "EUR",
+    "worlds": [_GRAND_WORLD],
+    "groups": [
+        {
+            "group_id": _GROUP,
+            "size": 7,
+            "excluded": None,
+            "valuation_initial": 0.4375,
+            "valuation": 0.6875,
+            "others_welfare_without": 6.25,
+            "others_welfare_with": 5.875,
+            "payment": 0.375,
+            "amount_micro_units": 375_000,
+            "utility": 4.4375,
+            "clipped_share": 0.015625,
+        }
+    ],
+    "certificate": {
+        "guarantee": "On the announced pool no false report gains more than the certificate.",
+        "largest_gain": 0.5,
+        "largest_gain_micro_units": 500_000,
+    },
+    "fresh": {
+        "samples": 192,
+        "welfare_initial": 8.4375,
+        "welfare_initial_standard_error": 0.1875,
+        "welfare": 10.625,
+        "welfare_standard_error": 0.25,
+        "gain": 2.1875,
+        "gain_standard_error": 0.3125,
+        "divergence": 0.90625,
+    },
+    "delivered": _GRAND_WORLD,
+    "warnings": [],
+    "pool_digest": _POOL,
+    "adapter_digest": _ADAPTER,
+}
+
+INVOICE: dict[str, Any] = {
+    "object": "invoice",
+    "id": _INVOICE,
+    "number": 1,
+    "round_id": _ROUND,
+    "group_id": _GROUP,
+    "receipt_id": _RECEIPT,
+    "status": "open",
+    "amount_micro_units": 375_000,
+    "currency": "EUR",
+    "created_at": "2030-01-08T12:08:30.000Z",
+}
+
+RECEIPT: dict[str, Any] = {
+    "object": "receipt",
+    "id": _RECEIPT,
+    "invoice_id": _INVOICE,
+    "body": {
+        "version": 1,
+        "round_id": _ROUND,
+        "group_id": _GROUP,
+        "invoice_number": 1,
+        "announcement_digest": _ANNOUNCEMENT_DIGEST,
+        "report_digest": _REPORT_DIGEST,
+        "counterfactuals": "retrain",
+        "payment_rule": "affine_maximizer",
+        "kl_coefficient": 1.0,
+        "size": 7,
+        "valuation": 0.6875,
+        "others_welfare_without": 6.25,
+        "others_welfare_with": 5.875,
+        "payment": 0.375,
+        "utility": 4.4375,
+        "divergence": 0.875,
+        "price_per_unit_micro_units": 1_000_000,
+        "amount_micro_units": 375_000,
+        "rounding": "floor",
+        "currency": "EUR",
+        "pool_digest": _POOL,
+        "adapter_digest": _ADAPTER,
+    },
+    "body_digest": _RECEIPT_BODY_DIGEST,
+    "created_at": "2030-01-08T12:08:30.000Z",
+}

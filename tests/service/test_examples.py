@@ -1,0 +1,90 @@
+"""The examples in the API's document: there is one of every response, and they are right."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from api_schemas import examples
+from api_schemas.base import Schema
+from service.app import create_app
+from service.reports.probe import probe
+from service.settings import Settings
+from workers.artifacts import canonical_json, sha256_of
+from workers.mechanism.amounts import payment_micro_units
+
+DOCUMENT = create_app(Settings()).openapi()
+SCHEMAS: dict[str, dict[str, Any]] = DOCUMENT["components"]["schemas"]
+RESPONSES = sorted(
+    {
+        name
+        for operations in DOCUMENT["paths"].values()
+        for operation in operations.values()
+        for name in re.findall("#/components/schemas/([^'\"]+)", str(operation["responses"]))
+    }
+)
+
+
+def _schemas_below(schema: type[Schema]) -> Iterator[type[Schema]]:
+    for below in schema.__subclasses__():
+        yield below
+        yield from _schemas_below(below)
+
+
+# `ListPage[Round]` is called ListPage_Round_ in the document.
+MODELS = {re.sub(r"\W", "_", model.__name__): model for model in _schemas_below(Schema)}
+
+
+def test_the_responses_are_all_found() -> None:
+    assert set(RESPONSES) >= {"Round", "Outcome", "KeyWithSecret", "ListPage_JobEvent_", "Problem"}
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_every_response_shows_an_example_that_is_a_whole_response(name: str) -> None:
+    assert SCHEMAS[name]["examples"]
+    for example in SCHEMAS[name]["examples"]:
+        assert MODELS[name].model_validate(example).model_dump(mode="json") == example
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEMAS if "examples" in SCHEMAS[name]])
+def test_an_example_is_valid(name: str) -> None:
+    for example in SCHEMAS[name]["examples"]:
+        MODELS[name].model_validate(example)
+
+
+def test_the_examples_digests_are_those_of_what_they_show() -> None:
+    round_, report, receipt = examples.ROUND, examples.REPORT, examples.RECEIPT
+    assert round_["announcement_digest"] == _digest(round_["announcement"])
+    reported = {name: report[name] for name in ("size", "reward_model")}
+    assert report["digest"] == receipt["body"]["report_digest"] == _digest(reported)
+    assert receipt["body_digest"] == _digest(receipt["body"])
+
+
+def test_the_examples_figures_follow_from_one_another() -> None:
+    outcome, receipt, invoice = examples.OUTCOME, examples.RECEIPT["body"], examples.INVOICE
+    (line,), (world,) = outcome["groups"], outcome["worlds"]
+    payment = line["others_welfare_without"] - line["others_welfare_with"]
+    assert line["payment"] == payment
+    assert line["utility"] == line["size"] * line["valuation"] - payment
+    assert line["amount_micro_units"] == payment_micro_units(
+        payment, outcome["price_per_unit_micro_units"]
+    )
+    assert invoice["amount_micro_units"] == line["amount_micro_units"]
+    assert {name: receipt[name] for name in line if name in receipt} == {
+        name: value for name, value in line.items() if name in receipt
+    }
+    assert world["welfare"] == line["others_welfare_with"] + line["size"] * line["valuation"]
+    assert world["optimality_gap"] == world["welfare_optimum"] - world["welfare"]
+    assert outcome["certificate"]["largest_gain"] == world["optimality_gap"]
+
+
+def test_the_examples_probe_is_that_of_its_reward_model() -> None:
+    spec = MODELS["Report"].model_validate(examples.REPORT).reward_model  # type: ignore[attr-defined]
+    found = probe(spec, ["a prompt", "another", "a third", "a fourth"])
+    assert found is not None
+    assert found.model_dump() == examples.REPORT["probe"]
+
+
+def _digest(value: Any) -> str:
+    return sha256_of(canonical_json(value))
