@@ -1,8 +1,8 @@
 """Every kind of reward model behind one interface; a new kind is one new file in this folder.
 
 A method is a class with the `RewardModel` interface, registered with `@reward_model("name")`. The
-name is the spec's `type`, or `method.name` where a spec is fitted to preference data. What its spec
-may say is one new member of the union in `api_schemas/reward_models.py`, because schemas are strict.
+name is the spec's `type`, or `method.name` where a spec is fitted to preference data. What its
+spec may say is one new member of the union in `api_schemas/reward_models.py`: schemas are strict.
 """
 
 import importlib
