@@ -89,10 +89,6 @@ class ArtifactStore:
         except FileNotFoundError:
             raise NotFound(f"artifact {digest} is not in the store") from None
 
-    def local_path(self, digest: str) -> Path | None:
-        """The blob's path on a local store, else None."""
-        return Path(self._path(digest)) if self._remote is None else None
-
     def exists(self, digest: str) -> bool:
         path = self._path(digest)
         return self._remote.exists(path) if self._remote is not None else os.path.exists(path)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workers.decoder import Decoder, PromptRows, SlotCache, valid_tokens
+from workers.decoder import Decoder, PromptRows, SlotCache
 from workers.training.stacked_lora import StackedAdapters
 
 _BELOW_ONE = 1 - 2.0**-24
@@ -26,10 +26,6 @@ class Rollouts:
     lengths_KPJ: Tensor
     prompt_hidden_PSH: Tensor
     response_hidden_KPJTH: Tensor
-
-    @property
-    def valid_KPJT(self) -> Tensor:
-        return valid_tokens(self.lengths_KPJ, self.tokens_KPJT.shape[-1])
 
 
 @torch.no_grad()
