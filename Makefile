@@ -27,7 +27,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -m 'not slow'
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -s
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -69,7 +69,7 @@ SMOLLM2 = DemoRound(
         "pool": {
             "samples_per_prompt": 24,
             "holdout_samples_per_prompt": 6,
-            "fresh_samples_per_prompt": 16,
+            "fresh_samples_per_prompt": 12,
         },
         "generation": {"max_new_tokens": 20},
         "regularizer": {"type": "kl", "coefficient": 1.25},
