@@ -45,14 +45,7 @@ def adapter_digest(files: list[ModelFile]) -> str:
 
 def _zero_state(context: StageContext) -> dict[str, Tensor]:
     training = context.job.announcement.training
-    adapters = StackedAdapters(
-        context.base_model().model,
-        worlds=1,
-        rank=training.lora_rank,
-        alpha=training.lora_alpha,
-        top_layers=training.top_layers,
-        seed=0,
-    )
+    adapters = StackedAdapters.announced(context.base_model().model, training, worlds=1)
     try:
         return adapters.world_state(0)  # B starts at zero
     finally:

@@ -54,14 +54,7 @@ def attached(
     if not states:
         yield decoder, None, [None] * len(candidates)
         return
-    adapters = StackedAdapters(
-        base.model,
-        worlds=len(states),
-        rank=training.lora_rank,
-        alpha=training.lora_alpha,
-        top_layers=training.top_layers,
-        seed=0,  # the parameters are loaded
-    )
+    adapters = StackedAdapters.announced(base.model, training, worlds=len(states))
     try:
         for place, state in enumerate(states):
             adapters.load_world_state(place, state)

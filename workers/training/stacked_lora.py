@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from api_schemas.rounds import PolicyGradient
+
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -64,6 +66,20 @@ class StackedAdapters(nn.Module):
         for index in range(self.first_layer, len(layers)):
             for path in TARGETS:
                 self._attach(layers[index], path, f"{index}:{path}", generator)
+
+    @classmethod
+    def announced(
+        cls, model: Any, settings: PolicyGradient, *, worlds: int, seed: int = 0
+    ) -> "StackedAdapters":
+        """As the announcement describes them; `seed` is idle where parameters are loaded."""
+        return cls(
+            model,
+            worlds=worlds,
+            rank=settings.lora_rank,
+            alpha=settings.lora_alpha,
+            top_layers=settings.top_layers,
+            seed=seed,
+        )
 
     def _attach(self, layer: nn.Module, target: str, name: str, generator: torch.Generator) -> None:
         for block in (layer.self_attn, layer.mlp):

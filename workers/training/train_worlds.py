@@ -77,12 +77,10 @@ class WorldsTrainer:
         self.base, self.task, self.shares = base, task, shares or Alone()
         settings = task.settings
         self.decoder = Decoder(base.model)
-        self.adapters = StackedAdapters(
+        self.adapters = StackedAdapters.announced(
             base.model,
+            settings,
             worlds=len(task.weights_WN),
-            rank=settings.lora_rank,
-            alpha=settings.lora_alpha,
-            top_layers=settings.top_layers,
             seed=derived_seed(task.seed, "adapters"),
         )
         self.parameters = self.adapters.parameters_by_world()
