@@ -69,27 +69,26 @@ def value_models(
     Pass π₀ itself as a candidate with `log_theta = log_base`: it projects on q exactly.
     """
     weights_X = game.prompt_weights_X
-    threshold_X = LOW_SUPPORT_SHARE * effective_samples(game.log_q_XJ)
     rows = []
     for log_theta_XJ in log_theta_KXJ:
         model = project(game.log_q_XJ, log_theta_XJ, log_base_XJ)
-        samples_X = effective_samples(model.log_policy_XJ)
         values_N = valuations(np.exp(model.log_policy_XJ), weights_X, game.rewards_NXJ)
-        rows.append((values_N, weights_X @ model.divergence_X, samples_X))
+        found = support(model.log_policy_XJ, game.log_q_XJ)
+        rows.append((values_N, weights_X @ model.divergence_X, found))
     if not rows:
         raise ValueError("no models to value")
     valuations_KN = np.stack([row[0] for row in rows])
     divergence_K = checked_finite("divergence_K", [row[1] for row in rows], (None,))
-    samples_KX = np.stack([row[2] for row in rows])
+    supports = [row[2] for row in rows]
     members_WN = membership(game.groups)
     penalties_K = game.kl_coefficient * divergence_K
     return ProjectedModels(
         valuations_KN=valuations_KN,
         divergence_K=divergence_K,
         welfare_KW=welfare(game.sizes_N, valuations_KN, penalties_K, members_WN).T,
-        effective_samples_mean_K=samples_KX.mean(axis=1),
-        effective_samples_minimum_K=samples_KX.min(axis=1),
-        low_support_prompts_K=(samples_KX < threshold_X).sum(axis=1),
+        effective_samples_mean_K=np.array([each.mean for each in supports]),
+        effective_samples_minimum_K=np.array([each.minimum for each in supports]),
+        low_support_prompts_K=np.array([each.low_prompts for each in supports]),
     )
 
 
@@ -97,6 +96,22 @@ def effective_samples(log_policy_XJ: Floats) -> Floats:
     """1/Σ_j π(j|x)², shape (X,): N for i.i.d. samples at weight 1/N, 1 if one response has all."""
     samples_X: Floats = 1.0 / np.exp(2.0 * log_policy_XJ).sum(axis=1)
     return samples_X
+
+
+@dataclass(frozen=True)
+class Support:
+    """Effective samples of a policy over prompts, and how many prompts have too few."""
+
+    mean: float
+    minimum: float
+    low_prompts: int
+
+
+def support(log_policy_XJ: Floats, log_q_XJ: Floats) -> Support:
+    """How many of the pool's responses carry a policy; low is below LOW_SUPPORT_SHARE of π₀'s."""
+    samples_X = effective_samples(log_policy_XJ)
+    low_X = samples_X < LOW_SUPPORT_SHARE * effective_samples(log_q_XJ)
+    return Support(float(samples_X.mean()), float(samples_X.min()), int(low_X.sum()))
 
 
 def support_ratio(divergence: float, samples_per_prompt: int) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 from workers.artifacts import ArtifactStore
 from workers.mechanism import closed_form
 from workers.mechanism.worlds import PoolGame, WorldValues
-from workers.pool.projection import LOW_SUPPORT_SHARE, effective_samples
+from workers.pool.projection import support
 from workers.stages.context import StageContext
 from workers.stages.sample_pool import load_pools
 from workers.stages.score import Scores
@@ -63,13 +63,12 @@ def optimum_values(solution: list[SolvedWorld], kl_coefficient: float) -> WorldV
 
 def _solve(game: PoolGame, world: int) -> SolvedWorld:
     best = closed_form.optimum(game, world)
-    samples_X = effective_samples(best.log_policy_XJ)
-    threshold_X = LOW_SUPPORT_SHARE * effective_samples(game.log_q_XJ)
+    found = support(best.log_policy_XJ, game.log_q_XJ)
     return SolvedWorld(
         valuations_N=best.valuations_N.tolist(),
         divergence=best.divergence,
         welfare=best.welfare,
-        effective_samples_mean=float(samples_X.mean()),
-        effective_samples_minimum=float(samples_X.min()),
-        low_support_prompts=int((samples_X < threshold_X).sum()),
+        effective_samples_mean=found.mean,
+        effective_samples_minimum=found.minimum,
+        low_support_prompts=found.low_prompts,
     )
