@@ -3,7 +3,14 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    PlainSerializer,
+)
 
 
 class Schema(BaseModel):
@@ -51,3 +58,14 @@ class ListPage(Schema, Generic[Item]):
     has_more: bool
     first_id: str | None
     last_id: str | None
+
+
+def tag_of(name: str, default: str) -> Discriminator:
+    """Tells the members of a union apart by their field `name`, which may be left out."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, dict):
+            return value.get(name, default)
+        return getattr(value, name, None)
+
+    return Discriminator(read)

@@ -10,9 +10,9 @@ _ID = "01jd2m8x3k5v7w9y0a1b2c3d4e"
 _GROUP, _FILE, _ROUND = f"grp_{_ID}", f"file_{_ID}", f"rnd_{_ID}"
 _JOB, _MODEL, _INVOICE, _RECEIPT = f"job_{_ID}", f"mdl_{_ID}", f"inv_{_ID}", f"rcpt_{_ID}"
 
-_ANNOUNCEMENT_DIGEST = "sha256:edda6d18074476b9b1d4388e0a6b47abb686fb714821e090b8138da3c00f8726"
+_ANNOUNCEMENT_DIGEST = "sha256:17ef08b1c9cbde9aba12462bd4cfcc06e2c432cfca32de9d71801f4c93042771"
 _REPORT_DIGEST = "sha256:5b575ed2350b1c04694c043733fae2ee7236869e56da1c70846b9d46c3209f28"
-_RECEIPT_BODY_DIGEST = "sha256:e9f27618aac6613361cc61c4085c0a433e1a9ee0b245c477e6f843fe843b4012"
+_RECEIPT_BODY_DIGEST = "sha256:030667dd4a30c9144610b60cceb5c1ed32c7788fd2a3e573f7e2d70fb4ef4f80"
 _BASE_MODEL_REVISION = "sha256:9ad1f2b64b5aa6bd0fb7a1f1c7dbb3d8ed2e42eafb3d2b2c6a4fd0a8d76c2e51"
 _PROMPTS = "sha256:3f0b7c1d9e4a52688d7b1f6e0c93a5d42e8b6f70a1c9d3e5b7f2a4c6e8d0b1f3"
 _POOL = "sha256:c2a9e4f7b1d3058697e6d5c4b3a2f1e0d9c8b7a6f5e4d3c2b1a0f9e8d7c6b5a4"
@@ -72,6 +72,7 @@ ANNOUNCEMENT: dict[str, Any] = {
         "samples_per_prompt": 32,
         "holdout_samples_per_prompt": 8,
         "fresh_samples_per_prompt": 8,
+        "mixture_samples_per_prompt": 8,
     },
     "generation": {"max_new_tokens": 24},
     "regularizer": {"type": "kl", "coefficient": 1.0},
@@ -88,8 +89,11 @@ ANNOUNCEMENT: dict[str, Any] = {
         "gradient_clip": 5.0,
         "evaluate_every": 4,
         "patience": 3,
+        "elastic_reset": None,
     },
     "counterfactuals": "retrain",
+    "counterfactual_steps": None,
+    "value_on": "pool",
     "payment_rule": "affine_maximizer",
     "max_group_size": 100,
     "price_per_unit_micro_units": 1_000_000,
@@ -212,7 +216,8 @@ OUTCOME: dict[str, Any] = {
     "announcement_digest": _ANNOUNCEMENT_DIGEST,
     "counterfactuals": "retrain",
     "payment_rule": "affine_maximizer",
-    "kl_coefficient": 1.0,
+    "regularizer": {"type": "kl", "coefficient": 1.0},
+    "value_on": "pool",
     "pool_prompts": 24,
     "pool_samples_per_prompt": 32,
     "price_per_unit_micro_units": 1_000_000,
@@ -228,15 +233,20 @@ OUTCOME: dict[str, Any] = {
             "others_welfare_without": 6.25,
             "others_welfare_with": 5.875,
             "payment": 0.375,
+            "surcharge": None,
             "amount_micro_units": 375_000,
             "utility": 4.4375,
             "clipped_share": 0.015625,
+            "reward_error": 0.03125,
+            "reward_error_bound": 0.4375,
         }
     ],
     "certificate": {
         "guarantee": "On the announced pool no false report gains more than the certificate.",
+        "figures": "The delivered model is 0.5 agent·reward units below the best policy.",
         "largest_gain": 0.5,
         "largest_gain_micro_units": 500_000,
+        "estimate": False,
     },
     "fresh": {
         "samples": 192,
@@ -247,6 +257,13 @@ OUTCOME: dict[str, Any] = {
         "gain": 2.1875,
         "gain_standard_error": 0.3125,
         "divergence": 0.90625,
+    },
+    "holdout": {
+        "welfare": 10.25,
+        "welfare_initial": 8.375,
+        "welfare_optimum": 10.875,
+        "optimality_gap": 0.625,
+        "divergence": 0.84375,
     },
     "delivered": _GRAND_WORLD,
     "warnings": [],
@@ -280,11 +297,13 @@ RECEIPT: dict[str, Any] = {
         "report_digest": _REPORT_DIGEST,
         "counterfactuals": "retrain",
         "payment_rule": "affine_maximizer",
-        "kl_coefficient": 1.0,
+        "regularizer": {"type": "kl", "coefficient": 1.0},
+        "value_on": "pool",
         "size": 7,
         "valuation": 0.6875,
         "others_welfare_without": 6.25,
         "others_welfare_with": 5.875,
+        "surcharge": None,
         "payment": 0.375,
         "utility": 4.4375,
         "divergence": 0.875,

@@ -35,6 +35,7 @@ ModelId = Annotated[str, _identifier("mdl")]
 InvoiceId = Annotated[str, _identifier("inv")]
 ReceiptId = Annotated[str, _identifier("rcpt")]
 EventId = Annotated[str, _identifier("evt")]
+AuditId = Annotated[str, _identifier("aud")]
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 """A digest as `sha256:` and 64 hexadecimal digits."""

@@ -7,7 +7,13 @@ from pydantic import ConfigDict, Field
 from api_schemas import examples
 from api_schemas.base import Schema, Timestamp
 from api_schemas.ids import GroupId, InvoiceId, ReceiptId, RoundId, Sha256
-from api_schemas.rounds import CounterfactualMethod, Currency, PaymentRule
+from api_schemas.rounds import (
+    CounterfactualMethod,
+    Currency,
+    PaymentRule,
+    Regularizer,
+    ValuationBasis,
+)
 
 InvoiceStatus = Literal["open", "paid"]
 
@@ -38,12 +44,16 @@ class ReceiptBody(Schema):
     report_digest: Sha256
     counterfactuals: CounterfactualMethod
     payment_rule: PaymentRule
-    kl_coefficient: float
+    regularizer: Regularizer
+    value_on: ValuationBasis
     size: int
     valuation: float
     others_welfare_without: float | None = Field(description="Null with fewer than three groups.")
     others_welfare_with: float | None = Field(description="Null with fewer than three groups.")
-    payment: float = Field(description="The first minus the second, agent·reward units.")
+    surcharge: float | None = Field(description="Under `revenue_maximizing`; null otherwise.")
+    payment: float = Field(
+        description="The first minus the second, plus the surcharge: agent·reward units."
+    )
     utility: float
     divergence: float
     price_per_unit_micro_units: int

@@ -8,7 +8,7 @@ from api_schemas import examples
 from api_schemas.base import Schema
 from api_schemas.ids import GroupId, RoundId, Sha256
 from api_schemas.models import ModelFile
-from api_schemas.rounds import CounterfactualMethod, PaymentRule
+from api_schemas.rounds import CounterfactualMethod, PaymentRule, Regularizer, ValuationBasis
 
 
 class WorldOutcome(Schema):
@@ -23,7 +23,10 @@ class WorldOutcome(Schema):
     welfare: float = Field(description="ASW of the chosen model on the pool.")
     welfare_optimum: float = Field(description="ASW* of the closed form on the pool.")
     optimality_gap: float = Field(description="ASW* − ASW, at least 0.")
-    divergence: float = Field(description="KL(chosen ‖ initial), nats per prompt.")
+    divergence: float = Field(
+        description="D of the chosen model by the announced regulariser, the prompts' mean: nats "
+        "under `kl`."
+    )
     divergence_optimum: float
     effective_samples_mean: float
     effective_samples_minimum: float
@@ -54,12 +57,26 @@ class GroupOutcome(Schema):
     )
     others_welfare_with: float | None = Field(None, description="ASW₋ᵢ of the chosen model.")
     payment: float | None = Field(
-        None, description="The difference of these two, agent·reward units."
+        None,
+        description="The difference of these two, and the surcharge: agent·reward units.",
+    )
+    surcharge: float | None = Field(
+        None,
+        description="Part of the payment under `revenue_maximizing`: the smallest utility that "
+        "any report would have given the group. Null under other rules.",
     )
     amount_micro_units: int | None = Field(None, description="floor(payment × price).")
     utility: float | None = Field(None, description="size · valuation − payment.")
     clipped_share: float | None = Field(
         None, description="Share of fresh samples whose score fell outside the pool's range."
+    )
+    reward_error: float | None = Field(
+        None,
+        description="ε: the furthest that a reward used on held-out and fresh samples lies from "
+        "the reported one, which goes beyond [0, 1] there; on the pool they are equal.",
+    )
+    reward_error_bound: float | None = Field(
+        None, description="2·size·ε: what a false report gains more at most because of ε."
     )
 
 
@@ -76,15 +93,31 @@ class FreshValuation(Schema):
     welfare_standard_error: float
     gain: float
     gain_standard_error: float
-    divergence: float = Field(description="Exact token-level KL along the samples, nats.")
+    divergence: float = Field(
+        description="D on the samples; under `kl` the exact token-level KL along them, nats."
+    )
+
+
+class HoldoutValuation(Schema):
+    """The delivered model in the grand world on the held-out pool, which no payment depends on."""
+
+    welfare: float = Field(description="ASW of the delivered model there.")
+    welfare_initial: float
+    welfare_optimum: float = Field(description="ASW* there; few samples make it small.")
+    optimality_gap: float = Field(description="The last minus the first, at least 0.")
+    divergence: float
 
 
 class IncentiveCertificate(Schema):
     """No misreport, of rewards or size, gains any group more than this."""
 
     guarantee: str = Field(description="The guarantee of the counterfactual method, in words.")
-    largest_gain: float = Field(description="Agent·reward units: the grand world's gap.")
+    figures: str = Field(description="The measured figures behind it, in words.")
+    largest_gain: float = Field(description="Agent·reward units; on the pool.")
     largest_gain_micro_units: int = Field(description="The same in money, rounded up.")
+    estimate: bool = Field(
+        False, description="True where models were valued off the pool: no bound, an estimate."
+    )
 
 
 class Outcome(Schema):
@@ -95,7 +128,8 @@ class Outcome(Schema):
     announcement_digest: Sha256
     counterfactuals: CounterfactualMethod
     payment_rule: PaymentRule
-    kl_coefficient: float
+    regularizer: Regularizer
+    value_on: ValuationBasis
     pool_prompts: int
     pool_samples_per_prompt: int
     price_per_unit_micro_units: int
@@ -109,6 +143,11 @@ class Outcome(Schema):
     fresh: FreshValuation | None = Field(
         description="Null if the announcement asks for no fresh samples, and for a group in a "
         "round of fewer than three."
+    )
+    holdout: HoldoutValuation | None = Field(
+        None,
+        description="Null where the pool is enumerated, and for a group in a round of fewer than "
+        "three.",
     )
     delivered: WorldOutcome | None = Field(
         description="The adapter to download, on the pool. Null for a group in a round of fewer "

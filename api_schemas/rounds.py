@@ -1,16 +1,28 @@
 """Rounds: what the operator announces before any report, and the states a round goes through."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    StringConstraints,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from api_schemas import examples
-from api_schemas.base import Schema, Timestamp
+from api_schemas.base import Schema, Timestamp, tag_of
 from api_schemas.ids import FileId, JobId, ModelId, RoundId, Sha256
+from api_schemas.training import PolicyGradient, RewardedSoups, Training
 
 RoundState = Literal["draft", "open", "closed", "running", "settled", "failed", "cancelled"]
-CounterfactualMethod = Literal["closed_form", "bound", "retrain"]
-PaymentRule = Literal["affine_maximizer"]
+CounterfactualMethod = Literal[
+    "closed_form", "bound", "retrain", "early_stop", "checkpoints", "soup"
+]
+PaymentRule = Literal["affine_maximizer", "revenue_maximizing"]
+ValuationBasis = Literal["pool", "mixture"]
 MAX_EXACT_INTEGER = 2**53 - 1
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
@@ -35,6 +47,13 @@ class PoolSettings(Schema):
         "else at least 2, which a standard error needs.",
     )
 
+    mixture_samples_per_prompt: int = Field(
+        8,
+        ge=1,
+        le=4096,
+        description="Responses drawn from every candidate model under `value_on: mixture`.",
+    )
+
     @field_validator("fresh_samples_per_prompt")
     @classmethod
     def _enough_for_an_error(cls, samples: int) -> int:
@@ -56,32 +75,18 @@ class KLRegularizer(Schema):
     coefficient: float = Field(gt=0, description="λ, in agent·reward units per nat.")
 
 
-class PolicyGradient(Schema):
-    """On-policy policy gradient on welfare itself, leave-one-out baseline, LoRA on top layers."""
+class L2Regularizer(Schema):
+    """D = E_x Σ_y (policy − initial model)², weighted by λ; on the pool, over its responses."""
 
-    method: Literal["policy_gradient"] = "policy_gradient"
-    steps: int = Field(12, ge=1, le=100_000)
-    prompts_per_step: int = Field(4, ge=1, le=4096)
-    samples_per_prompt: int = Field(8, ge=2, le=4096)
-    learning_rate: float = Field(5e-4, gt=0, le=1)
-    learning_rate_schedule: Literal["linear", "constant"] = Field(
-        "linear", description="`linear` falls to 0 at the last step, as noise outweighs progress."
+    type: Literal["l2"] = "l2"
+    coefficient: float = Field(
+        gt=0, description="λ, in agent·reward units per unit of squared probability."
     )
-    lora_rank: int = Field(16, ge=1, le=1024)
-    lora_alpha: float = Field(32, gt=0)
-    top_layers: int | None = Field(
-        8, ge=1, le=10_000, description="Adapters on this many last layers; null: on all."
-    )
-    gradient_clip: float = Field(5.0, gt=0, description="Largest gradient norm of one world.")
-    evaluate_every: int = Field(
-        4, ge=1, le=100_000, description="Steps between held-out evaluations."
-    )
-    patience: int = Field(
-        3,
-        ge=1,
-        le=100_000,
-        description="Evaluations without a better held-out welfare before a world stops.",
-    )
+
+
+Regularizer = Annotated[
+    Annotated[KLRegularizer, Tag("kl")] | Annotated[L2Regularizer, Tag("l2")], tag_of("type", "kl")
+]
 
 
 class RoundCreate(Schema):
@@ -116,9 +121,20 @@ class RoundCreate(Schema):
     seed: int = Field(0, ge=0, lt=2**31)
     pool: PoolSettings = PoolSettings()
     generation: GenerationSettings = GenerationSettings()
-    regularizer: KLRegularizer
-    training: PolicyGradient = PolicyGradient()
+    regularizer: Regularizer
+    training: Training = PolicyGradient()
     counterfactuals: CounterfactualMethod = "retrain"
+    counterfactual_steps: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="Steps of the trainings without a group; for `early_stop`, and only for it.",
+    )
+    value_on: ValuationBasis = Field(
+        "pool",
+        description="`mixture` also values the models on samples of their own, for policies that "
+        "training moves beyond the pool's support; payments then carry sampling noise.",
+    )
     payment_rule: PaymentRule = "affine_maximizer"
     max_group_size: int = Field(
         ge=1, le=10**9, strict=True, description="Largest size a group may report."
@@ -149,6 +165,12 @@ class RoundCreate(Schema):
         return self
 
     @model_validator(mode="after")
+    def _methods_fit_together(self) -> "RoundCreate":
+        for complaint in (*_training_complaints(self), *_pricing_complaints(self)):
+            raise ValueError(complaint)
+        return self
+
+    @model_validator(mode="after")
     def _amounts_stay_exact(self) -> "RoundCreate":
         """A payment is at most the group's size, so this bounds every amount of the round."""
         largest = self.max_group_size * self.price_per_unit_micro_units
@@ -158,6 +180,54 @@ class RoundCreate(Schema):
                 f"integer that JSON carries exactly, {MAX_EXACT_INTEGER}"
             )
         return self
+
+
+def _training_complaints(rules: RoundCreate) -> Iterator[str]:
+    """What of the training doesn't fit the counterfactual method."""
+    method, steps, training = rules.counterfactuals, rules.counterfactual_steps, rules.training
+    if isinstance(training, RewardedSoups):
+        if method not in ("soup", "closed_form", "bound"):
+            yield (
+                f"counterfactuals {method!r} trains worlds, but training 'rewarded_soups' trains "
+                "reward models one by one: choose 'soup', 'closed_form' or 'bound'"
+            )
+    elif method == "soup":
+        yield (
+            "counterfactuals 'soup' chooses among interpolated adapters, which only training "
+            f"'rewarded_soups' makes, not {training.method!r}"
+        )
+    if method == "early_stop" and steps is None:
+        yield "counterfactuals 'early_stop' needs counterfactual_steps"
+    if method != "early_stop" and steps is not None:
+        yield f"counterfactual_steps is {steps}, but counterfactuals is {method!r}: leave it out"
+    if method == "early_stop" and steps is not None and steps >= training.gradient.steps:
+        yield (
+            f"counterfactual_steps {steps} is not below training.steps {training.gradient.steps}: "
+            "that is counterfactuals 'retrain'"
+        )
+
+
+def _pricing_complaints(rules: RoundCreate) -> Iterator[str]:
+    """What of the payments can't be computed, or would not keep its promise."""
+    method, rule = rules.counterfactuals, rules.payment_rule
+    if rule == "revenue_maximizing" and method in ("soup", "checkpoints"):
+        yield (
+            f"payment_rule 'revenue_maximizing' can't be had with counterfactuals {method!r}: its "
+            "surcharge is the smallest utility over all possible reports, and here each report "
+            "would train other models to choose from, which nobody has trained"
+        )
+    if rules.value_on == "mixture" and method in ("closed_form", "bound"):
+        yield (
+            f"value_on 'mixture' can't be had with counterfactuals {method!r}: the optimum without "
+            "a group exists on the pool only"
+        )
+    if rules.value_on == "mixture" and rule == "revenue_maximizing":
+        yield (
+            "value_on 'mixture' can't be had with payment_rule 'revenue_maximizing': the surcharge "
+            "is computed on the pool, and could exceed a utility estimated elsewhere"
+        )
+    if rules.value_on == "mixture" and rules.pool.method == "enumerate":
+        yield "value_on 'mixture' adds nothing to pool.method 'enumerate', which lists everything"
 
 
 class Announcement(RoundCreate):

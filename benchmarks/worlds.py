@@ -7,7 +7,7 @@ import numpy as np
 from measure import base_model, record
 
 from api_schemas.datasets import PromptLine
-from api_schemas.rounds import PolicyGradient
+from api_schemas.training import PolicyGradient
 from workers.mechanism.worlds import membership
 from workers.pool.pool import sample_pool
 from workers.training.train_worlds import TrainingTask, WorldsTrainer
@@ -31,7 +31,8 @@ def seconds_a_step(worlds: list[int]) -> float:
     rewards = score(*holdout.flat_texts()).reshape(GROUPS, len(lines), -1)
     task = TrainingTask(
         settings=PolicyGradient(steps=STEPS, prompts_per_step=2, evaluate_every=STEPS + 1),
-        kl_coefficient=1.0,
+        coefficient=1.0,
+        regularizer="kl",
         seed=1,
         max_new_tokens=TOKENS,
         prompts=holdout.prompts,

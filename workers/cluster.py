@@ -183,7 +183,7 @@ class RayRunner:
         from workers.training.ray_train import fit
 
         # A worker without a prompt would have nothing to do.
-        workers = min(self.train_workers, self.job.announcement.training.prompts_per_step)
+        workers = min(self.train_workers, self.job.announcement.training.gradient.prompts_per_step)
         resources = _model_resources(workers)
         return fit(
             self.job,

@@ -76,7 +76,7 @@ def _without_welfare(outcome: Outcome) -> Outcome:
     hidden = {"others_welfare_without": None, "others_welfare_with": None}
     lines = [group.model_copy(update=hidden) for group in outcome.groups]
     return outcome.model_copy(
-        update={"worlds": [], "delivered": None, "fresh": None, "groups": lines}
+        update={"worlds": [], "delivered": None, "fresh": None, "holdout": None, "groups": lines}
     )
 
 

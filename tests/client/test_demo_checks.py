@@ -14,7 +14,7 @@ from api_schemas.outcomes import (
     Outcome,
     WorldOutcome,
 )
-from api_schemas.rounds import Announcement, Round
+from api_schemas.rounds import Announcement, KLRegularizer, Round
 from client.demo.checks import complaints, digest_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -98,7 +98,8 @@ OUTCOME = Outcome(
     announcement_digest=SETTLED.announcement_digest,
     counterfactuals="retrain",
     payment_rule="affine_maximizer",
-    kl_coefficient=1.0,
+    regularizer=KLRegularizer(coefficient=1.0),
+    value_on="pool",
     pool_prompts=2,
     pool_samples_per_prompt=32,
     price_per_unit_micro_units=PRICE,
@@ -106,7 +107,7 @@ OUTCOME = Outcome(
     worlds=WORLDS,
     groups=GROUPS,
     certificate=IncentiveCertificate(
-        guarantee="in words", largest_gain=0.5, largest_gain_micro_units=500_000
+        guarantee="in words", figures="measured", largest_gain=0.5, largest_gain_micro_units=500_000
     ),
     fresh=FRESH,
     delivered=WORLDS[0],
@@ -126,7 +127,9 @@ def receipt_body(group: GroupOutcome, number: int) -> ReceiptBody:
         report_digest=DIGEST,
         counterfactuals="retrain",
         payment_rule="affine_maximizer",
-        kl_coefficient=1.0,
+        regularizer=KLRegularizer(coefficient=1.0),
+        value_on="pool",
+        surcharge=None,
         divergence=0.25,
         price_per_unit_micro_units=PRICE,
         currency="EUR",

@@ -110,7 +110,8 @@ def valued(
         announcement_digest=job.announcement_digest,
         counterfactuals=job.announcement.counterfactuals,
         payment_rule=job.announcement.payment_rule,
-        kl_coefficient=job.announcement.regularizer.coefficient,
+        regularizer=job.announcement.regularizer,
+        value_on=job.announcement.value_on,
         pool_prompts=2,
         pool_samples_per_prompt=4,
         price_per_unit_micro_units=job.announcement.price_per_unit_micro_units,
@@ -118,7 +119,7 @@ def valued(
         worlds=[_world(None)] + [_world(group.group_id) for group in groups if not group.excluded],
         groups=groups,
         certificate=IncentiveCertificate(
-            guarantee="none", largest_gain=0.0, largest_gain_micro_units=0
+            guarantee="none", figures="none", largest_gain=0.0, largest_gain_micro_units=0
         ),
         fresh=None,
         delivered=_world(None),

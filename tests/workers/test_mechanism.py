@@ -15,13 +15,13 @@ from workers.mechanism.worlds import PoolGame
 QUICK = settings(max_examples=40, deadline=None)
 
 
-def random_game(seed: int, groups: int, kl_coefficient: float) -> PoolGame:
+def random_game(seed: int, groups: int, coefficient: float) -> PoolGame:
     rng = np.random.default_rng(seed)
     prompts, responses = int(rng.integers(1, 5)), int(rng.integers(2, 9))
     return PoolGame(
         log_q_XJ=np.log(rng.dirichlet(np.ones(responses), prompts)),
         prompt_weights_X=rng.dirichlet(np.ones(prompts)),
-        kl_coefficient=kl_coefficient,
+        coefficient=coefficient,
         sizes_N=rng.integers(1, 20, groups).astype(float),
         rewards_NXJ=rng.random((groups, prompts, responses)),
     )
@@ -31,7 +31,7 @@ games = st.builds(
     random_game,
     seed=st.integers(0, 2**32 - 1),
     groups=st.integers(1, 5),
-    kl_coefficient=st.floats(0.1, 100.0),
+    coefficient=st.floats(0.1, 100.0),
 )
 
 
@@ -45,7 +45,7 @@ def naive_welfare(game: PoolGame, policy_XJ: Floats) -> float:
     reward_X = np.einsum("n,xj,nxj->x", game.sizes_N, policy_XJ, game.rewards_NXJ)
     log_ratio_XJ = np.log(np.maximum(policy_XJ, 1e-300)) - game.log_q_XJ
     divergence_X = (policy_XJ * log_ratio_XJ).sum(axis=1)
-    return float(game.prompt_weights_X @ (reward_X - game.kl_coefficient * divergence_X))
+    return float(game.prompt_weights_X @ (reward_X - game.coefficient * divergence_X))
 
 
 def without(game: PoolGame, i: int) -> PoolGame:
@@ -86,7 +86,7 @@ def test_a_payment_is_lambda_times_the_divergence_from_the_policy_without_the_gr
     for i in range(game.groups):
         log_without_XJ = optimum(game, 1 + i).log_policy_XJ
         kl_X = (policy_XJ * (solution.log_policy_XJ - log_without_XJ)).sum(axis=1)
-        expected = game.kl_coefficient * float(game.prompt_weights_X @ kl_X)
+        expected = game.coefficient * float(game.prompt_weights_X @ kl_X)
         assert payments.payments_N[i] == pytest.approx(expected, rel=1e-8, abs=1e-11)
 
 
@@ -163,7 +163,7 @@ def test_prompts_may_be_solved_one_by_one(game: PoolGame) -> None:
         PoolGame(
             log_q_XJ=game.log_q_XJ[x : x + 1],
             prompt_weights_X=np.ones(1),
-            kl_coefficient=game.kl_coefficient,
+            coefficient=game.coefficient,
             sizes_N=game.sizes_N,
             rewards_NXJ=game.rewards_NXJ[:, x : x + 1],
         )
@@ -193,25 +193,25 @@ def test_a_constant_added_to_one_groups_rewards_on_a_prompt_changes_no_payment(
 
 @QUICK
 @given(games)
-def test_an_infinite_kl_coefficient_keeps_the_initial_model_and_costs_nothing(
+def test_an_infinite_coefficient_keeps_the_initial_model_and_costs_nothing(
     game: PoolGame,
 ) -> None:
-    solution, payments = settle(replace(game, kl_coefficient=1e9))
+    solution, payments = settle(replace(game, coefficient=1e9))
     np.testing.assert_allclose(solution.log_policy_XJ, game.log_q_XJ, atol=1e-6)
     # p ≤ λ·KL ≤ (Σw)²/λ ≤ 100²/1e9 to first order.
     np.testing.assert_allclose(payments.payments_N, 0.0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kl_coefficient", [1e-7, 1e-310])
-def test_a_vanishing_kl_coefficient_gives_the_argmax_and_its_externality(
-    kl_coefficient: float,
+@pytest.mark.parametrize("coefficient", [1e-7, 1e-310])
+def test_a_vanishing_coefficient_gives_the_argmax_and_its_externality(
+    coefficient: float,
 ) -> None:
     # S = 3·(1, 0, .5) + 2·(0, .9, .8) = (3, 1.8, 3.1): response 2 wins. Without group 0 response 1
     # would, worth 1.8 to group 1 instead of 1.6; without group 1 response 0, 3 instead of 1.5.
     game = PoolGame(
         log_q_XJ=np.log([[0.5, 0.3, 0.2]]),
         prompt_weights_X=np.ones(1),
-        kl_coefficient=kl_coefficient,
+        coefficient=coefficient,
         sizes_N=np.array([3.0, 2.0]),
         rewards_NXJ=np.array([[[1.0, 0.0, 0.5]], [[0.0, 0.9, 0.8]]]),
     )
@@ -222,7 +222,7 @@ def test_a_vanishing_kl_coefficient_gives_the_argmax_and_its_externality(
 
 def test_a_lone_group_pays_the_divergence_it_causes() -> None:
     # ASW₋₁ has no rewards: its optimum is π₀ at 0, and −λ·D(ψ) with the group. mechanism.md §7
-    game = random_game(seed=3, groups=1, kl_coefficient=2.0)
+    game = random_game(seed=3, groups=1, coefficient=2.0)
     solution, payments = settle(game)
     assert payments.payments_N[0] == pytest.approx(2.0 * solution.divergence_W[0], rel=1e-12)
     assert solution.divergence_W[0] > 0.01

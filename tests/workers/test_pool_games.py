@@ -28,7 +28,7 @@ def test_pool_games_agree_with_a_general_purpose_optimiser(case: dict[str, Any])
     game = PoolGame(
         log_q_XJ=np.log([prompt["base"] for prompt in prompts]),
         prompt_weights_X=np.array(weights),
-        kl_coefficient=case["game"]["kl_coefficient"],
+        coefficient=case["game"]["kl_coefficient"],
         sizes_N=np.array(case["game"]["sizes"], dtype=float),
         rewards_NXJ=np.array([prompt["rewards"] for prompt in prompts]).swapaxes(0, 1),
     )
@@ -53,8 +53,8 @@ def test_pool_games_agree_with_a_general_purpose_optimiser(case: dict[str, Any])
         ({"sizes_N": [1]}, r"sizes_N has shape \(1,\), expected \(2,\)"),
         ({"sizes_N": [1, 0]}, r"sizes_N\[1\] = 0.0 is not a positive integer"),
         ({"sizes_N": [1, 2.5]}, r"sizes_N\[1\] = 2.5 is not a positive integer"),
-        ({"kl_coefficient": 0.0}, "kl_coefficient = 0.0"),
-        ({"kl_coefficient": np.inf}, "kl_coefficient = inf"),
+        ({"coefficient": 0.0}, "coefficient = 0.0"),
+        ({"coefficient": np.inf}, "coefficient = inf"),
         ({"prompt_weights_X": [0.5]}, "sum to 0.5"),
         ({"prompt_weights_X": [1.0, 0.0]}, r"has shape \(2,\), expected \(1,\)"),
         ({"log_q_XJ": np.log([[0.5, 0.4]])}, r"log Σ_j q\(j\|x\)\[0\] = -0.105"),
@@ -71,7 +71,7 @@ def test_a_game_that_makes_no_sense_is_refused_with_the_value(
     fields: dict[str, Any] = {
         "log_q_XJ": np.log([[0.5, 0.5]]),
         "prompt_weights_X": [1.0],
-        "kl_coefficient": 1.0,
+        "coefficient": 1.0,
         "sizes_N": [1, 2],
         "rewards_NXJ": np.zeros((2, 1, 2)),
     }

@@ -14,13 +14,13 @@ from workers.pool.projection import effective_samples, project, support_ratio, v
 QUICK = settings(max_examples=40, deadline=None)
 
 
-def sampled_game(seed: int, kl_coefficient: float = 2.0, responses: int = 12) -> PoolGame:
+def sampled_game(seed: int, coefficient: float = 2.0, responses: int = 12) -> PoolGame:
     rng = np.random.default_rng(seed)
     prompts, groups = int(rng.integers(1, 4)), int(rng.integers(1, 4))
     return PoolGame(
         log_q_XJ=np.full((prompts, responses), -np.log(responses)),
         prompt_weights_X=rng.dirichlet(np.ones(prompts)),
-        kl_coefficient=kl_coefficient,
+        coefficient=coefficient,
         sizes_N=rng.integers(1, 20, groups).astype(float),
         rewards_NXJ=rng.random((groups, prompts, responses)),
     )
@@ -29,9 +29,9 @@ def sampled_game(seed: int, kl_coefficient: float = 2.0, responses: int = 12) ->
 @QUICK
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 1000), st.floats(0.001, 5))
 def test_no_projections_welfare_exceeds_the_optimum_of_any_world(
-    seed: int, kl_coefficient: float, shift: float
+    seed: int, coefficient: float, shift: float
 ) -> None:
-    game = sampled_game(seed, kl_coefficient)
+    game = sampled_game(seed, coefficient)
     rng = np.random.default_rng(seed)
     log_base_XJ = rng.normal(-40, 5, game.log_q_XJ.shape)
     models = [log_base_XJ + shift * rng.normal(size=log_base_XJ.shape) for _ in range(3)]
@@ -42,13 +42,13 @@ def test_no_projections_welfare_exceeds_the_optimum_of_any_world(
 @QUICK
 @given(st.integers(0, 2**32 - 1), st.floats(0.5, 100))
 def test_a_model_trained_to_the_optimum_is_valued_as_the_optimum(
-    seed: int, kl_coefficient: float
+    seed: int, coefficient: float
 ) -> None:
-    game = sampled_game(seed, kl_coefficient)
+    game = sampled_game(seed, coefficient)
     log_base_XJ = np.random.default_rng(seed).normal(-40, 5, game.log_q_XJ.shape)
     best = optimum(game)
     # log π_θ − log π₀ = S/λ up to a constant a prompt, which the pool can't see.
-    log_theta_XJ = log_base_XJ + np.tensordot(game.sizes_N, game.rewards_NXJ, 1) / kl_coefficient
+    log_theta_XJ = log_base_XJ + np.tensordot(game.sizes_N, game.rewards_NXJ, 1) / coefficient
     valued = value_models(game, [log_theta_XJ - 3.0], log_base_XJ)
     assert valued.welfare_KW[0, 0] == pytest.approx(best.welfare, rel=1e-11)
     assert valued.divergence_K[0] == pytest.approx(best.divergence, rel=1e-9)
@@ -92,7 +92,7 @@ def test_prompts_whose_effective_sample_is_below_5_percent_are_counted() -> None
     game = PoolGame(
         log_q_XJ=np.full((2, 40), -np.log(40)),
         prompt_weights_X=np.array([0.5, 0.5]),
-        kl_coefficient=1.0,
+        coefficient=1.0,
         sizes_N=np.array([1]),
         rewards_NXJ=np.zeros((1, 2, 40)),
     )
@@ -135,7 +135,7 @@ def test_values_that_are_no_log_probabilities_are_refused_with_their_place() -> 
 
 
 def test_the_support_ratio_is_1_when_all_weight_is_on_one_response() -> None:
-    game = replace(sampled_game(seed=4, responses=16), kl_coefficient=1e-9)
+    game = replace(sampled_game(seed=4, responses=16), coefficient=1e-9)
     assert support_ratio(optimum(game).divergence, 16) == pytest.approx(1.0, rel=1e-9)
     with pytest.raises(ValueError, match="samples_per_prompt = 1"):
         support_ratio(0.0, 1)

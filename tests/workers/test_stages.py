@@ -34,10 +34,10 @@ def test_closed_form_payments_on_the_whole_output_space_equal_enumeration(
     def others_welfare(policy: np.ndarray, left_out: int) -> float:
         kl = (policy * np.log(policy / q)).sum(1)
         value = (policy * np.delete(scores, left_out, 0).sum(0)).sum(1)
-        return float(weights @ (value - game.kl_coefficient * kl))
+        return float(weights @ (value - game.coefficient * kl))
 
     def best(welfare: np.ndarray) -> np.ndarray:
-        policy = q * np.exp(welfare / game.kl_coefficient)
+        policy = q * np.exp(welfare / game.coefficient)
         return policy / policy.sum(1, keepdims=True)
 
     for i, group in enumerate(made.outcome().outcome.groups):
@@ -120,7 +120,7 @@ def test_one_group_alone_pays_for_the_divergence_it_causes(tiny_round: MakeRound
     made.run()
     outcome = made.outcome().outcome
     (group,) = outcome.groups
-    expected = outcome.kl_coefficient * outcome.worlds[0].divergence
+    expected = outcome.coefficient * outcome.worlds[0].divergence
     assert group.payment == pytest.approx(expected, rel=1e-9)
     assert outcome.worlds[1].chosen == "initial"
 
@@ -262,7 +262,7 @@ def test_the_delivered_adapter_is_the_outcome_s_in_plain_transformers_and_peft(
     delivered = valued.outcome.delivered
     assert delivered.chosen != "initial"
     assert delivered.divergence == pytest.approx(kl, abs=1e-5)
-    assert delivered.welfare == pytest.approx(reward - game.kl_coefficient * kl, abs=1e-4)
+    assert delivered.welfare == pytest.approx(reward - game.coefficient * kl, abs=1e-4)
 
 
 def test_where_training_helped_nobody_the_initial_model_is_delivered_as_an_empty_adapter(

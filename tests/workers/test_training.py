@@ -163,7 +163,7 @@ def _exact_gradient(trainer: WorldsTrainer) -> torch.Tensor:
             chosen = log_probs[:, len(prompt) - 1 : -1].gather(-1, pool.tokens_XJT[x][..., None])
             valid = torch.arange(chosen.shape[1]) < pool.lengths_XJ[x][:, None]
             log_p = (chosen[..., 0] * valid).sum(-1)
-            gain = welfare[x] - task.kl_coefficient * (log_p - torch.from_numpy(pool.log_q_XJ[x]))
+            gain = welfare[x] - task.coefficient * (log_p - torch.from_numpy(pool.log_q_XJ[x]))
             total = total - task.prompt_weights_X[x] * (log_p.exp() * gain).sum()
     total.backward()  # type: ignore[no-untyped-call]
     return torch.cat([p.grad[0].flatten() for p in trainer.parameters if p.grad is not None])

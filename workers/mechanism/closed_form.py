@@ -1,8 +1,8 @@
-"""The exact optimum of every world on the pool, under the KL regulariser.
+"""The exact optimum of every world on the pool, under the announced regulariser.
 
-With S = Σᵢ wᵢ rᵢ over the world's groups (docs/mechanism.md §2; the Gibbs variational principle):
+    ASW* = E_x max_π [ Σ_j π(j) S(x, j) − λ·D(π ‖ q(·|x)) ],  S = Σᵢ wᵢ rᵢ over the world's groups
 
-    π*(j|x) ∝ q(j|x) exp(S(x, j)/λ)          ASW* = E_x λ log Σ_j q(j|x) exp(S(x, j)/λ)
+prompt by prompt, as `workers.mechanism.regularizers` solves it. docs/mechanism.md §2.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from workers.mechanism.arrays import Floats, checked, log_mean_exp
-from workers.mechanism.tilting import expectation, tilt
+from workers.mechanism.tilting import expectation
 from workers.mechanism.worlds import (
     GRAND,
     PoolGame,
@@ -26,7 +26,7 @@ class PoolOptimum:
     """The welfare-maximal policy of one world on the pool.
 
     `log_policy_XJ`: log π*(j|x). `valuations_N`: vᵢ(π*) of every group, also of one the world
-    leaves out. `divergence`: KL(π* ‖ q), nats per prompt. `welfare`: ASW*, agent·reward units.
+    leaves out. `divergence`: D(π* ‖ q), the prompts' mean. `welfare`: ASW*, agent·reward units.
     """
 
     log_policy_XJ: Floats
@@ -54,7 +54,7 @@ def solve(game: PoolGame) -> PoolSolution:
         best = optimum(game, world)
         valuations_WN[world] = best.valuations_N
         divergence_W[world], welfare_W[world] = best.divergence, best.welfare
-    values = WorldValues(valuations_WN, game.kl_coefficient * divergence_W)
+    values = WorldValues(valuations_WN, game.coefficient * divergence_W)
     return PoolSolution(best.log_policy_XJ, values, divergence_W, welfare_W)
 
 
@@ -64,13 +64,13 @@ def optimum(game: PoolGame, world: int = GRAND) -> PoolOptimum:
         raise ValueError(f"world = {world}, expected 0 to {game.worlds - 1}")
     members_WN = membership(game.groups)[world : world + 1]
     welfare_XJ = weighted_rewards(game.sizes_N, game.rewards_NXJ, members_WN)[0]
-    tilted = tilt(game.log_q_XJ, welfare_XJ, game.kl_coefficient)
-    policy_XJ = np.exp(tilted.log_policy_XJ)
+    best = game.divergence.maximise(game.log_q_XJ, welfare_XJ, game.coefficient)
+    policy_XJ = np.exp(best.log_policy_XJ)
     return PoolOptimum(
-        log_policy_XJ=tilted.log_policy_XJ,
+        log_policy_XJ=best.log_policy_XJ,
         valuations_N=valuations(policy_XJ, game.prompt_weights_X, game.rewards_NXJ),
-        divergence=float(game.prompt_weights_X @ tilted.divergence_X),
-        welfare=float(game.prompt_weights_X @ tilted.soft_maximum_X),
+        divergence=float(game.prompt_weights_X @ best.divergence_X),
+        welfare=float(game.prompt_weights_X @ best.welfare_X),
     )
 
 
@@ -79,9 +79,12 @@ def payments_by_expectation(game: PoolGame, log_policy_XJ: Floats) -> Floats:
 
     `log_policy_XJ` is the grand optimum's. Equals ASW₋ᵢ(ψ₋ᵢ) − ASW₋ᵢ(ψ) without solving any world
     without i; at least 0 by Jensen. An independent check of the payments. docs/mechanism.md §2.
+    Raises ValueError unless the regulariser is KL: the formula is its own.
     """
+    if game.regularizer != "kl":
+        raise ValueError(f"regularizer = {game.regularizer!r}: the formula holds for 'kl' only")
     checked("log_policy_XJ", log_policy_XJ, game.log_q_XJ.shape)
-    scale = game.kl_coefficient
+    scale = game.coefficient
     payments_N = np.empty(game.groups)
     for i, (size, rewards_XJ) in enumerate(zip(game.sizes_N, game.rewards_NXJ, strict=True)):
         with np.errstate(over="ignore", under="ignore"):

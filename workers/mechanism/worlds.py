@@ -15,6 +15,7 @@ from workers.mechanism.arrays import (
     log_sum_exp,
     refuse_where,
 )
+from workers.mechanism.regularizers import REGULARIZERS, Regularizer
 
 GRAND = 0
 """Index of the grand world on every `_W` axis."""
@@ -31,27 +32,33 @@ class PoolGame:
     """The game restricted to the pool; what is fixed before the reports, and the reports.
 
     `log_q_XJ`: log base weights, −inf where the initial model never gives the response.
-    `prompt_weights_X`: non-negative, sum 1. `kl_coefficient`: λ > 0, agent·reward units per nat.
-    `sizes_N`: wᵢ, positive integers. `rewards_NXJ`: rᵢ(x, y_j) in [0, 1].
+    `prompt_weights_X`: non-negative, sum 1. `coefficient`: λ > 0, agent·reward units per unit of
+    the divergence. `sizes_N`: wᵢ, positive integers. `rewards_NXJ`: rᵢ(x, y_j) in [0, 1].
+    `regularizer`: a name in `REGULARIZERS`.
     Raises ValueError with both shapes, or with the value that is out of range.
     """
 
     log_q_XJ: Floats
     prompt_weights_X: Floats
-    kl_coefficient: float
+    coefficient: float
     sizes_N: Floats
     rewards_NXJ: Floats
+    regularizer: str = "kl"
 
     def __post_init__(self) -> None:
         rewards_NXJ = checked_finite("rewards_NXJ", self.rewards_NXJ, (None, None, None))
         groups, prompts, responses = rewards_NXJ.shape
         outside = (rewards_NXJ < 0) | (rewards_NXJ > 1)
         refuse_where("rewards_NXJ", rewards_NXJ, outside, "is outside [0, 1]")
-        if not (np.isfinite(self.kl_coefficient) and self.kl_coefficient > 0):
-            raise ValueError(f"kl_coefficient = {self.kl_coefficient} is not positive and finite")
+        if not (np.isfinite(self.coefficient) and self.coefficient > 0):
+            raise ValueError(f"coefficient = {self.coefficient} is not positive and finite")
+        if self.regularizer not in REGULARIZERS:
+            raise ValueError(
+                f"regularizer = {self.regularizer!r}, expected one of {sorted(REGULARIZERS)}"
+            )
         fields = {
             "rewards_NXJ": rewards_NXJ,
-            "kl_coefficient": float(self.kl_coefficient),
+            "coefficient": float(self.coefficient),
             "sizes_N": checked_sizes(self.sizes_N, groups),
             "log_q_XJ": _checked_log_q(self.log_q_XJ, prompts, responses),
             "prompt_weights_X": _checked_prompt_weights(self.prompt_weights_X, prompts),
@@ -62,6 +69,11 @@ class PoolGame:
     @property
     def groups(self) -> int:
         return len(self.sizes_N)
+
+    @property
+    def divergence(self) -> Regularizer:
+        """The announced distance from the initial model."""
+        return REGULARIZERS[self.regularizer]
 
     @property
     def worlds(self) -> int:

@@ -27,7 +27,8 @@ SMALL_POOL_RATIO = 0.5
 class ProjectedModels:
     """K trained models valued on the pool.
 
-    `valuations_KN`: vᵢ(π_θ) per agent. `divergence_K`: KL(π_θ ‖ q), nats. `welfare_KW`: ASW of
+    `valuations_KN`: vᵢ(π_θ) per agent. `divergence_K`: D(π_θ ‖ q) of the
+    announced regulariser. `welfare_KW`: ASW of
     each model in each world, agent·reward units. `effective_samples_mean_K`, `_minimum_K`: over
     prompts. `low_support_prompts_K`: prompts whose effective sample is below LOW_SUPPORT_SHARE.
     """
@@ -74,14 +75,15 @@ def value_models(
         model = project(game.log_q_XJ, log_theta_XJ, log_base_XJ)
         values_N = valuations(np.exp(model.log_policy_XJ), weights_X, game.rewards_NXJ)
         found = support(model.log_policy_XJ, game.log_q_XJ)
-        rows.append((values_N, weights_X @ model.divergence_X, found))
+        divergence_X = game.divergence.divergence(model, game.log_q_XJ)
+        rows.append((values_N, weights_X @ divergence_X, found))
     if not rows:
         raise ValueError("no models to value")
     valuations_KN = np.stack([row[0] for row in rows])
     divergence_K = checked_finite("divergence_K", [row[1] for row in rows], (None,))
     supports = [row[2] for row in rows]
     members_WN = membership(game.groups)
-    penalties_K = game.kl_coefficient * divergence_K
+    penalties_K = game.coefficient * divergence_K
     return ProjectedModels(
         valuations_KN=valuations_KN,
         divergence_K=divergence_K,

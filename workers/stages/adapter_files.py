@@ -16,7 +16,7 @@ def store_adapter(
     context: StageContext, candidates: list[Candidate], delivered: int
 ) -> list[ModelFile]:
     """Write the delivered candidate; the initial model becomes an adapter that changes nothing."""
-    training = context.job.announcement.training
+    training = context.job.announcement.training.gradient
     state = candidates[delivered].state or _zero_state(context)
     layers = sorted({int(key.split(".layers.")[1].split(".")[0]) for key in state})
     with tempfile.TemporaryDirectory() as folder:
@@ -44,7 +44,7 @@ def adapter_digest(files: list[ModelFile]) -> str:
 
 
 def _zero_state(context: StageContext) -> dict[str, Tensor]:
-    training = context.job.announcement.training
+    training = context.job.announcement.training.gradient
     adapters = StackedAdapters.announced(context.base_model().model, training, worlds=1)
     try:
         return adapters.world_state(0)  # B starts at zero

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.jobs import StageName
-from api_schemas.rounds import PolicyGradient
+from api_schemas.training import GradientTraining
 from workers.artifacts import ArtifactStore
 from workers.base_models import BaseModel
 from workers.decoder import Decoder
@@ -43,7 +43,7 @@ def load_candidates(artifacts: ArtifactStore, digest: str) -> list[Candidate]:
 
 @contextmanager
 def attached(
-    base: BaseModel, candidates: list[Candidate], training: PolicyGradient
+    base: BaseModel, candidates: list[Candidate], training: GradientTraining
 ) -> Iterator[tuple[Decoder, StackedAdapters | None, list[int | None]]]:
     """The base model with the candidates' adapters on it, and the stacked world of each candidate.
 
@@ -83,7 +83,11 @@ def _log_probs(context: TaskContext, item: tuple[dict[StageName, str], int, int]
     rules = context.job.announcement
     pool, _ = load_pools(context.artifacts, inputs["sample_pool"])
     candidates = load_candidates(context.artifacts, inputs["train"])
-    with attached(context.base_model(), candidates, rules.training) as (decoder, adapters, places):
+    with attached(context.base_model(), candidates, rules.training.gradient) as (
+        decoder,
+        adapters,
+        places,
+    ):
         log_probs = ResponseLogProbs(
             decoder,
             adapters,

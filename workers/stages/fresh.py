@@ -78,7 +78,7 @@ def _initial(context: StageContext, game: PoolGame, scores: Scores) -> tuple[flo
 def _valuation(game: PoolGame, initial: tuple[float, float], fresh: FreshSamples) -> FreshValuation:
     weights_X = game.prompt_weights_X
     welfare_XJ = np.einsum("n,nxj->xj", game.sizes_N, fresh.rewards_NXJ)
-    tuned, error = _mean_and_error(welfare_XJ - game.kl_coefficient * fresh.kl_XJ, weights_X)
+    tuned, error = _mean_and_error(welfare_XJ - game.coefficient * fresh.kl_XJ, weights_X)
     return FreshValuation(
         samples=welfare_XJ.size,
         welfare_initial=initial[0],
@@ -119,7 +119,7 @@ def _draw(context: TaskContext, item: tuple[dict[StageName, str], int, int, int]
         [uniforms(shape, rules.seed, "fresh", x) for x in range(start, stop)]
     )
     tokens = pool.prompt_tokens[start:stop]
-    with attached(base, [chosen], rules.training) as (decoder, adapters, _):
+    with attached(base, [chosen], rules.training.gradient) as (decoder, adapters, _):
         worlds = None if chosen.state is None else [0]
         drawn = sample(decoder, adapters, worlds, tokens, uniforms_XJT, base.eos_token_ids)
         kl_XJ = _kl(context, decoder, adapters, tokens, drawn)

@@ -85,7 +85,8 @@ def build_outcome(
         announcement_digest=context.job.announcement_digest,
         counterfactuals=rules.counterfactuals,
         payment_rule=rules.payment_rule,
-        kl_coefficient=game.kl_coefficient,
+        regularizer=rules.regularizer,
+        value_on=rules.value_on,
         pool_prompts=game.log_q_XJ.shape[0],
         pool_samples_per_prompt=game.log_q_XJ.shape[1],
         price_per_unit_micro_units=price,
@@ -94,6 +95,7 @@ def build_outcome(
         groups=_groups(context, valuation, fresh[1] if fresh else None),
         certificate=IncentiveCertificate(
             guarantee=valuation.method.guarantee,
+            figures="",
             largest_gain=gain,
             largest_gain_micro_units=largest_gain_micro_units(gain, price),
         ),

@@ -39,10 +39,12 @@ def load_game(context: StageContext) -> tuple[PoolGame, Scores]:
     """The game on the training pool, and the scores it was made of."""
     pool, _ = load_pools(context.artifacts, context.inputs["sample_pool"])
     scores = Scores.load(context.artifacts, context.inputs["score"])
+    regularizer = context.job.announcement.regularizer
     game = PoolGame(
         log_q_XJ=pool.log_q_XJ,
         prompt_weights_X=pool.prompt_weights_X,
-        kl_coefficient=context.job.announcement.regularizer.coefficient,
+        coefficient=regularizer.coefficient,
+        regularizer=regularizer.type,
         sizes_N=scores.sizes_N,
         rewards_NXJ=scores.rewards_NXJ,
     )
@@ -53,11 +55,11 @@ def load_solution(artifacts: ArtifactStore, digest: str) -> list[SolvedWorld]:
     return [SolvedWorld(**world) for world in artifacts.get_json(digest)]
 
 
-def optimum_values(solution: list[SolvedWorld], kl_coefficient: float) -> WorldValues:
+def optimum_values(solution: list[SolvedWorld], coefficient: float) -> WorldValues:
     """What payments need of the optima of all worlds."""
     return WorldValues(
         valuations_WN=np.array([world.valuations_N for world in solution]),
-        penalties_W=kl_coefficient * np.array([world.divergence for world in solution]),
+        penalties_W=coefficient * np.array([world.divergence for world in solution]),
     )
 
 

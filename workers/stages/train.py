@@ -68,8 +68,9 @@ def make_task(
     worlds = trained_worlds(rules.counterfactuals, scores)
     members_WN = membership(len(scores.groups))[worlds]
     return worlds, TrainingTask(
-        settings=rules.training,
-        kl_coefficient=rules.regularizer.coefficient,
+        settings=rules.training.gradient,
+        coefficient=rules.regularizer.coefficient,
+        regularizer=rules.regularizer.type,
         seed=derived_seed(rules.seed, "training"),
         max_new_tokens=rules.generation.max_new_tokens,
         prompts=pool.prompts,

@@ -49,10 +49,10 @@ def _value(context: StageContext) -> Valuation:
     choice = choose(
         game.sizes_N,
         projected.valuations_KN,
-        game.kl_coefficient * projected.divergence_K,
+        game.coefficient * projected.divergence_K,
         _eligible(candidates, game),
     )
-    priced = priced_worlds(method, optimum_values(solution, game.kl_coefficient), choice.values)
+    priced = priced_worlds(method, optimum_values(solution, game.coefficient), choice.values)
     payments = affine_maximizer(game.sizes_N, priced)
     valuation = Valuation(
         game, scores, method, solution, candidates, projected, choice, priced, payments

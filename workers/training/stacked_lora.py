@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from api_schemas.rounds import PolicyGradient
+from api_schemas.training import GradientTraining
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -69,7 +69,7 @@ class StackedAdapters(nn.Module):
 
     @classmethod
     def announced(
-        cls, model: Any, settings: PolicyGradient, *, worlds: int, seed: int = 0
+        cls, model: Any, settings: GradientTraining, *, worlds: int, seed: int = 0
     ) -> "StackedAdapters":
         """As the announcement describes them; `seed` is idle where parameters are loaded."""
         return cls(

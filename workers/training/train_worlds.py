@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from api_schemas.rounds import PolicyGradient
+from api_schemas.training import PolicyGradient
 from workers.base_models import BaseModel
 from workers.decoder import Decoder, PackedRows
 from workers.pool.logprobs import ROW_TOKENS, ResponseLogProbs
@@ -36,7 +36,8 @@ class TrainingTask:
     """
 
     settings: PolicyGradient
-    kl_coefficient: float
+    coefficient: float
+    regularizer: str
     seed: int
     max_new_tokens: int
     prompts: list[str]
@@ -209,7 +210,7 @@ class WorldsTrainer:
                 rollouts.tokens_KPJT[k, p],
                 rollouts.lengths_KPJ[k, p],
                 welfare_KPJ[k, p].to(decoder.device),
-                task.kl_coefficient,
+                task.coefficient,
             )
             kl_KPJ[k, p] = kl_J.cpu()
             (float(weight_P[p]) * loss).backward()  # type: ignore[no-untyped-call]
@@ -225,7 +226,7 @@ class WorldsTrainer:
         # Over the responses that have a reward; NaN if a prompt has none, which is shown as such.
         reward_K = (weights * welfare_KPJ.nanmean(-1)).sum(-1)
         self.shares.add_up([kl_K, reward_K])
-        welfare_K = reward_K - self.task.kl_coefficient * kl_K
+        welfare_K = reward_K - self.task.coefficient * kl_K
         return StepReport(self.step + 1, active, welfare_K.tolist(), kl_K.tolist())
 
     def _evaluate(self) -> StepReport:
@@ -263,7 +264,7 @@ class WorldsTrainer:
         log_ratio = np.log(np.maximum(policy_KXJ, 1e-300)) - task.holdout.log_q_XJ
         kl_K = np.einsum("x,kxj->k", task.prompt_weights_X, policy_KXJ * log_ratio)
         value_W = np.einsum("x,wxj->w", task.prompt_weights_X, policy_KXJ * welfare_WXJ)
-        return value_W - task.kl_coefficient * kl_K, kl_K
+        return value_W - task.coefficient * kl_K, kl_K
 
 
 def _training_rows(rollouts: Rollouts) -> tuple[PackedRows, Tensor]:
