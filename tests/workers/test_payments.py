@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from api_schemas.errors import BadReport
 from workers.mechanism.amounts import largest_gain_micro_units, payment_micro_units
-from workers.mechanism.candidates import INITIAL, choose, eligible_candidates
+from workers.mechanism.candidates import choose, eligible_candidates
+from workers.mechanism.methods import COUNTERFACTUALS, guarantee, priced_worlds
 from workers.mechanism.normalise import ScoreRange, score_range, to_rewards
 from workers.mechanism.payments import (
-    COUNTERFACTUALS,
     affine_maximizer,
     negative_payments,
     optimality_gap,
-    priced_worlds,
+    shared_candidates_gain,
 )
 from workers.mechanism.worlds import GRAND, WorldValues
 
@@ -55,34 +55,38 @@ def test_candidate_games_agree_with_exhaustive_search(case: dict[str, Any]) -> N
 
 
 def test_a_world_without_a_group_may_choose_only_what_the_groups_report_has_not_touched() -> None:
-    # π₀, grand, without 0, without 1, a second checkpoint without 0
-    mask_WK = eligible_candidates([INITIAL, GRAND, 1, 2, 1], groups=2)
+    # π₀, of both groups, without 0, without 1, another of both
+    touched_KN = np.array([[0, 0], [1, 1], [0, 1], [1, 0], [1, 1]], dtype=bool)
     expected = [
         [True, True, True, True, True],
-        [True, False, True, False, True],
+        [True, False, True, False, False],
         [True, False, False, True, False],
     ]
-    np.testing.assert_array_equal(mask_WK, expected)
+    np.testing.assert_array_equal(eligible_candidates(touched_KN), expected)
 
 
 @pytest.mark.parametrize(
-    ("trained_world_K", "message"),
-    [([GRAND, 1], "lack the initial model"), ([], "lack"), ([INITIAL, 3], "from -1 to 2")],
+    ("touched_KN", "message"),
+    [
+        (np.array([[True, False]]), "the initial model is missing"),
+        (np.zeros((0, 2), dtype=bool), "is missing"),
+        (np.array([[0.0, 1.0]]), r"shape \(1, 2\) of float64, expected \(K, N\) of bool"),
+        (np.array([True]), r"shape \(1,\)"),
+    ],
 )
-def test_candidates_without_the_initial_model_or_of_unknown_worlds_are_refused(
-    trained_world_K: list[int], message: str
-) -> None:
+def test_candidates_that_all_carry_a_report_are_refused(touched_KN: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        eligible_candidates(trained_world_K, groups=2)
+        eligible_candidates(touched_KN)
 
 
 def random_candidates(seed: int, groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
     rng = np.random.default_rng(seed)
-    trained = [INITIAL, *rng.integers(GRAND, groups + 1, int(rng.integers(0, 8))).tolist()]
-    penalties_K = np.append(0.0, rng.exponential(3.0, len(trained) - 1))
-    valuations_KN = rng.random((len(trained), groups))
+    touched_KN = rng.random((1 + int(rng.integers(0, 8)), groups)) < 0.5
+    touched_KN[0] = False
+    penalties_K = np.append(0.0, rng.exponential(3.0, len(touched_KN) - 1))
+    valuations_KN = rng.random(touched_KN.shape)
     sizes_N = rng.integers(1, 20, groups).astype(float)
-    return sizes_N, valuations_KN, penalties_K, eligible_candidates(trained, groups)
+    return sizes_N, valuations_KN, penalties_K, eligible_candidates(touched_KN)
 
 
 @QUICK
@@ -144,17 +148,59 @@ def test_every_method_prices_the_worlds_it_promises() -> None:
         name: priced_worlds(method, optimum, trained).penalties_W.tolist()
         for name, method in COUNTERFACTUALS.items()
     }
+    trained_only = [4.0, 5.0, 6.0]
     assert penalties == {
         "closed_form": [1.0, 2.0, 3.0],
         "bound": [4.0, 2.0, 3.0],
-        "retrain": [4.0, 5.0, 6.0],
+        "retrain": trained_only,
+        "early_stop": trained_only,
+        "checkpoints": trained_only,
+        "soup": trained_only,
     }
-    assert COUNTERFACTUALS["closed_form"].trained_worlds(2) == (0,)
-    assert COUNTERFACTUALS["bound"].trained_worlds(2) == (0,)
-    assert COUNTERFACTUALS["retrain"].trained_worlds(2) == (0, 1, 2)
     assert priced_worlds(COUNTERFACTUALS["closed_form"], optimum, None) is optimum
     with pytest.raises(ValueError, match="'bound' prices trained models"):
         priced_worlds(COUNTERFACTUALS["bound"], optimum, None)
+
+
+def test_a_guarantee_says_what_taking_part_may_cost() -> None:
+    never, at_most = "never costs more than it is worth", "at most the certificate more"
+    for name, method in COUNTERFACTUALS.items():
+        assert (never if name != "bound" else at_most) in guarantee(method, "affine_maximizer")
+        with_surcharge = guarantee(method, "revenue_maximizing")
+        assert "surcharge" in with_surcharge
+        assert (never if name == "closed_form" else at_most) in with_surcharge
+    assert "Not truthful" in guarantee(COUNTERFACTUALS["checkpoints"], "affine_maximizer")
+
+
+@QUICK
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_no_set_of_shared_checkpoints_lets_a_report_gain_more_than_its_bound(
+    seed: int, groups: int
+) -> None:
+    """A report may replace every checkpoint but π₀, and the choice among them."""
+    rng = np.random.default_rng(seed)
+    sizes_N = rng.integers(1, 20, groups).astype(float)
+    everything_WK = np.ones((groups + 1, 5), dtype=bool)
+
+    def checkpoints() -> tuple[np.ndarray, np.ndarray]:
+        return rng.random((5, groups)), np.append(0.0, rng.exponential(3.0, 4))
+
+    initial_N = rng.random(groups)
+    sets = [checkpoints() for _ in range(20)]
+    for valuations_KN, _ in sets:
+        valuations_KN[0] = initial_N
+    best = max(float((v @ sizes_N - d).max()) for v, d in sets)  # ASW* is at least this
+    truth = choose(sizes_N, *sets[0], everything_WK)
+    initial_without_N = initial_N @ sizes_N - initial_N * sizes_N
+    gap = best - float(truth.welfare_W[GRAND])
+    bound = shared_candidates_gain(gap, truth.welfare_W[1:], initial_without_N)
+    honest_N = affine_maximizer(sizes_N, truth.values).utilities_N
+    for valuations_KN, penalties_K in sets:
+        lied = choose(sizes_N, valuations_KN, penalties_K, everything_WK)
+        # any candidate may be what the lie makes the grand world choose
+        for k in range(5):
+            grand = float(valuations_KN[k] @ sizes_N - penalties_K[k])
+            assert (grand - lied.welfare_W[1:] - honest_N <= bound + 1e-9).all()
 
 
 def test_a_gap_is_never_negative_and_a_welfare_above_the_optimum_is_an_error() -> None:

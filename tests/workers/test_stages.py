@@ -65,20 +65,21 @@ def test_every_method_prices_what_it_says(tiny_round: MakeRound) -> None:
         exact = payments.affine_maximizer(game.sizes_N, closed_form.solve(game).values)
         chosen = [world.chosen for world in outcome.worlds]
         paid = [group.payment for group in outcome.groups]
-        trained = {c["world"] for c in made.artifacts.get_json(made.digests["train"])}
+        left = made.artifacts.get_json(made.digests["train"])["trained"]
+        trained = {each["name"] for each in left}
         if method == "closed_form":
             assert chosen == ["pool_optimum"] * 4
             np.testing.assert_allclose(paid, exact.payments_N, atol=1e-12)
             assert outcome.certificate.largest_gain == 0
-            assert trained <= {0}
+            assert trained <= {"grand"}
         elif method == "bound":
             assert chosen[1:] == ["pool_optimum"] * 3
             assert chosen[0] != "pool_optimum"
-            assert trained <= {0}
+            assert trained <= {"grand"}
             assert min(p for p in paid if p is not None) >= 0
         else:
             assert "pool_optimum" not in chosen
-            assert trained <= {0, 1, 2, 3}
+            assert trained <= {"grand", *(f"without:{group}" for group in GROUP_IDS)}
         assert all(g.utility is not None and g.utility >= 0 for g in outcome.groups)
 
 
@@ -99,10 +100,11 @@ def test_a_group_s_report_cannot_touch_the_training_of_the_world_without_it(
     for first_taste in (TASTES[0], TASTES[2]):
         made = tiny_round(tastes=(first_taste, *TASTES[1:]))
         made.run("fit_rewards", "sample_pool", "score", "solve", "train")
-        trained = made.artifacts.get_json(made.digests["train"])
-        states.append({c["world"]: c["state"] for c in trained})
-    assert states[0][1] == states[1][1]
-    assert states[0][0] != states[1][0]
+        trained = made.artifacts.get_json(made.digests["train"])["trained"]
+        states.append({each["name"]: each["state"] for each in trained})
+    without = f"without:{GROUP_IDS[0]}"
+    assert states[0][without] == states[1][without]
+    assert states[0]["grand"] != states[1]["grand"]
 
 
 @pytest.mark.parametrize("method", ["closed_form", "retrain"])
@@ -120,7 +122,7 @@ def test_one_group_alone_pays_for_the_divergence_it_causes(tiny_round: MakeRound
     made.run()
     outcome = made.outcome().outcome
     (group,) = outcome.groups
-    expected = outcome.coefficient * outcome.worlds[0].divergence
+    expected = outcome.regularizer.coefficient * outcome.worlds[0].divergence
     assert group.payment == pytest.approx(expected, rel=1e-9)
     assert outcome.worlds[1].chosen == "initial"
 

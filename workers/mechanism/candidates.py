@@ -1,16 +1,12 @@
 """Every world's choice among finitely many models: trained adapters and the initial model."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from workers.mechanism.arrays import Floats, Indices, Mask, checked_finite
-from workers.mechanism.worlds import GRAND, WorldValues, checked_sizes, membership, welfare
-
-INITIAL = -1
-"""The `trained_world` of the initial model π₀, which no report has touched."""
+from workers.mechanism.worlds import WorldValues, checked_sizes, membership, welfare
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,22 +22,23 @@ class Choice:
     values: WorldValues
 
 
-def eligible_candidates(trained_world_K: Sequence[int], groups: int) -> Mask:
+def eligible_candidates(touched_KN: Mask) -> Mask:
     """Which candidates each world may choose, shape (W, K).
 
-    `trained_world_K`: the world whose rewards trained the candidate: INITIAL (−1), GRAND (0), or
-    1 + i for the world without i. The grand world may choose everything, the world without i only
-    π₀ and its own models: anything else was trained on i's report, and i's payment would depend on
-    what i says. Raises ValueError without π₀ or for an unknown world. docs/mechanism.md §4.
+    `touched_KN`: whether a candidate was trained on a group's report; all False for π₀. The grand
+    world may choose everything, the world without i only what i's report has not touched: else
+    i's payment would depend on what i says. Raises ValueError unless some candidate, such as π₀,
+    is free of every report. docs/mechanism.md §4.
     """
-    trained_K = np.asarray(trained_world_K, dtype=np.int64)
-    if trained_K.ndim != 1 or INITIAL not in trained_K:
-        raise ValueError(f"candidates {trained_K.tolist()} lack the initial model ({INITIAL})")
-    if trained_K.min() < INITIAL or trained_K.max() > groups:
-        raise ValueError(f"candidates {trained_K.tolist()}: worlds go from {INITIAL} to {groups}")
-    world_W1 = np.arange(groups + 1)[:, None]
-    mask_WK: Mask = (trained_K == world_W1) | (trained_K == INITIAL) | (world_W1 == GRAND)
-    return mask_WK
+    if touched_KN.ndim != 2 or touched_KN.dtype != np.bool_:
+        raise ValueError(
+            f"touched_KN has shape {touched_KN.shape} of {touched_KN.dtype}, expected (K, N) of "
+            "bool"
+        )
+    if touched_KN.any(axis=1).all():
+        raise ValueError("every candidate was trained on a report: the initial model is missing")
+    everything_1K = np.ones((1, len(touched_KN)), dtype=bool)
+    return np.concatenate([everything_1K, ~touched_KN.T])
 
 
 def choose(sizes: ArrayLike, valuations_KN: Floats, penalties_K: Floats, mask_WK: Mask) -> Choice:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from api_schemas.errors import BadReport
-from workers.mechanism.arrays import Floats, checked
+from workers.mechanism.arrays import Floats, checked, checked_finite
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,20 @@ def to_rewards(scores: ArrayLike, pool_range: ScoreRange, group: str) -> tuple[F
     inside_XJ = np.clip(scores_XJ, pool_range.minimum, pool_range.maximum)
     spread = pool_range.maximum - pool_range.minimum
     return (inside_XJ - pool_range.minimum) / spread, clipped_share
+
+
+def clipping_error(scores: ArrayLike, pool_range: ScoreRange) -> float:
+    """ε: how far the furthest score lies outside the pool's range, in units of rewards; 0 or more.
+
+    The reward used there differs from the reported one by as much (docs/mechanism.md §4). A
+    constant report says 0 everywhere, so it has no error.
+    """
+    if pool_range.constant:
+        return 0.0
+    scores_XJ = checked_finite("scores_XJ", scores, (None, None))
+    below = pool_range.minimum - float(scores_XJ.min())
+    above = float(scores_XJ.max()) - pool_range.maximum
+    return max(0.0, below, above) / (pool_range.maximum - pool_range.minimum)
 
 
 def _finite_scores(scores: ArrayLike, group: str) -> Floats:

@@ -1,6 +1,5 @@
 """What each group pays, by the affine maximizer, and how much a lie could gain at most."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
@@ -12,102 +11,18 @@ _ROUNDING = 1e-12
 """Relative error that float64 sums of welfare may carry; beyond it a difference is real."""
 
 
-@dataclass(frozen=True)
-class Counterfactuals:
-    """How a method finds each world's model, and what it promises.
-
-    `trains_counterfactuals`: the worlds without i are trained too, not only the grand one.
-    `prices_delivered`: payments price the model to download; otherwise the pool's optimum.
-    `counterfactuals_exact`: ψ₋ᵢ is the pool's exact optimum; otherwise the best trained candidate.
-    `guarantee`: what a group may rely on, in words.
-    """
-
-    name: str
-    trains_counterfactuals: bool
-    prices_delivered: bool
-    counterfactuals_exact: bool
-    guarantee: str
-
-    def trained_worlds(self, groups: int) -> tuple[int, ...]:
-        """The worlds to train: the grand one, which is delivered, and those the method needs."""
-        return tuple(range(groups + 1)) if self.trains_counterfactuals else (GRAND,)
-
-
-COUNTERFACTUALS: Mapping[str, Counterfactuals] = {
-    method.name: method
-    for method in (
-        Counterfactuals(
-            name="closed_form",
-            trains_counterfactuals=False,
-            prices_delivered=False,
-            counterfactuals_exact=True,
-            guarantee=(
-                "Exact on the announced pool: whatever the others report, no false reward model "
-                "and no false size gains you anything, and taking part never costs more than it is "
-                "worth to you. The payment prices the pool's best policy; the model you download "
-                "approximates it, and the outcome shows how closely."
-            ),
-        ),
-        Counterfactuals(
-            name="bound",
-            trains_counterfactuals=False,
-            prices_delivered=True,
-            counterfactuals_exact=True,
-            guarantee=(
-                "The payment prices the model you download against the best policy that the pool "
-                "holds without you. No payment is negative. On the announced pool no false report "
-                "gains more than the certificate, and taking part costs at most that much more "
-                "than it is worth to you."
-            ),
-        ),
-        Counterfactuals(
-            name="retrain",
-            trains_counterfactuals=True,
-            prices_delivered=True,
-            counterfactuals_exact=False,
-            guarantee=(
-                "The payment prices the model you download against one trained without you, which "
-                "nothing in your report can influence. On the announced pool no false report gains "
-                "more than the certificate, and taking part never costs more than it is worth to "
-                "you. An under-trained model without you can make a payment negative; you are "
-                "never charged for it."
-            ),
-        ),
-    )
-}
-"""The counterfactual methods by the name that an announcement uses. docs/mechanism.md §4."""
-
-
 @dataclass(frozen=True, eq=False)
 class Payments:
-    """Per group, agent·reward units: both terms of the payment, the payment, and the utility."""
+    """Per group, agent·reward units: both terms of the payment, the payment, and the utility.
+
+    `surcharges_N`: what `revenue_maximizing` has added to the payments, None under the other rule.
+    """
 
     others_welfare_without_N: Floats
     others_welfare_with_N: Floats
     payments_N: Floats
     utilities_N: Floats
-
-
-def priced_worlds(
-    method: Counterfactuals, optimum: WorldValues, trained: WorldValues | None
-) -> WorldValues:
-    """The models that the method prices: its grand world's first, then those without each group.
-
-    `optimum` is the pool's exact solution, `trained` the chosen candidates (None if no training
-    has been valued). Under `bound` only the trained grand row is read.
-    Raises ValueError if the method needs `trained` and there is none.
-    """
-    if trained is None:
-        if method.prices_delivered or not method.counterfactuals_exact:
-            raise ValueError(f"method {method.name!r} prices trained models, none was given")
-        return optimum
-    grand = trained if method.prices_delivered else optimum
-    others = optimum if method.counterfactuals_exact else trained
-    valuations_WN = others.valuations_WN.copy()
-    penalties_W = others.penalties_W.copy()
-    valuations_WN[GRAND] = grand.valuations_WN[GRAND]
-    penalties_W[GRAND] = grand.penalties_W[GRAND]
-    return WorldValues(valuations_WN, penalties_W)
+    surcharges_N: Floats | None = None
 
 
 def affine_maximizer(sizes: ArrayLike, worlds: WorldValues) -> Payments:
@@ -156,3 +71,16 @@ def optimality_gap(welfare_optimum: float, welfare_chosen: float, scale: float) 
             f"welfare {welfare_chosen} exceeds the optimum {welfare_optimum} of its pool"
         )
     return max(gap, 0.0)
+
+
+def shared_candidates_gain(
+    grand_gap: float, welfare_without_N: Floats, welfare_initial_without_N: Floats
+) -> float:
+    """The most that a false report gains where ψ₋ᵢ is chosen among models that it has touched.
+
+    Any report's utility is at most ASW* − ASW₋ᵢ(π₀), for π₀ is always among them; the truth's is
+    ASW(ψ) − ASW₋ᵢ(ψ₋ᵢ). So no report gains more than
+        (ASW* − ASW(ψ)) + max_i (ASW₋ᵢ(ψ₋ᵢ) − ASW₋ᵢ(π₀)),
+    the grand gap and what the shared models bring to a world without a group. docs/mechanism.md §4.
+    """
+    return grand_gap + float((welfare_without_N - welfare_initial_without_N).max())

@@ -9,7 +9,7 @@ from api_schemas.models import ModelFile
 from workers.artifacts import canonical_json, sha256_of
 from workers.stages.candidates import Candidate
 from workers.stages.context import StageContext
-from workers.training.stacked_lora import StackedAdapters, save_peft
+from workers.training.stacked_lora import StackedAdapters, alpha_at_rank, rank_of, save_peft
 
 
 def store_adapter(
@@ -18,14 +18,15 @@ def store_adapter(
     """Write the delivered candidate; the initial model becomes an adapter that changes nothing."""
     training = context.job.announcement.training.gradient
     state = candidates[delivered].state or _zero_state(context)
+    rank = rank_of(state)  # a mix's may be larger than announced; its scaling is the same
     layers = sorted({int(key.split(".layers.")[1].split(".")[0]) for key in state})
     with tempfile.TemporaryDirectory() as folder:
         save_peft(
             Path(folder),
             state,
             base_model=context.job.announcement.base_model,
-            rank=training.lora_rank,
-            alpha=training.lora_alpha,
+            rank=rank,
+            alpha=alpha_at_rank(training, rank),
             layers=layers,
         )
         return [

@@ -1,49 +1,112 @@
-"""The models that may be chosen: the initial one and each trained world's best, valued together."""
+"""The models that may be chosen: the initial one, trained adapters, and mixes of adapters."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from api_schemas.errors import RoundFailed
 from api_schemas.jobs import StageName
-from api_schemas.training import GradientTraining
+from api_schemas.rounds import RoundCreate
+from api_schemas.training import GradientTraining, RewardedSoups
 from workers.artifacts import ArtifactStore
 from workers.base_models import BaseModel
 from workers.decoder import Decoder
-from workers.mechanism.candidates import INITIAL
+from workers.mechanism.arrays import Floats, Mask
 from workers.mechanism.worlds import PoolGame
 from workers.pool.logprobs import ResponseLogProbs
 from workers.pool.projection import ProjectedModels, value_models
 from workers.stages.context import StageContext, TaskContext, contiguous_shards
 from workers.stages.sample_pool import load_pools
+from workers.stages.score import Scores
 from workers.tensors import pack, unpack
-from workers.training.stacked_lora import StackedAdapters
+from workers.training import soups
+from workers.training.stacked_lora import StackedAdapters, rank_of
+
+INITIAL = 0
+"""The initial model's place among the candidates: the first, so that ties go to it."""
+
+PoolKind = Literal["pool", "holdout"]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained adapter, or the initial model: world INITIAL, no state."""
+    """A model that worlds may choose; `state` is None for the initial one.
 
-    world: int
-    step: int
+    `name` is as outcomes show it, `groups` are the places of the groups whose reports it carries.
+    """
+
+    name: str
+    groups: frozenset[int]
     state: dict[str, Tensor] | None
 
 
-def load_candidates(artifacts: ArtifactStore, digest: str) -> list[Candidate]:
-    """The initial model first, so that ties go to it; then the `train` artifact's adapters."""
-    trained = [
-        Candidate(c["world"], c["step"], unpack(artifacts.get(c["state"]))[0])
-        for c in artifacts.get_json(digest)
+def load_candidates(
+    artifacts: ArtifactStore, digest: str, rules: RoundCreate, group_ids: Sequence[str]
+) -> list[Candidate]:
+    """The initial model, then the `train` artifact's adapters or what is mixed of them.
+
+    Raises RoundFailed for a grid of more mixes than announced.
+    """
+    trained = artifacts.get_json(digest)["trained"]
+    states = [unpack(artifacts.get(each["state"]))[0] for each in trained]
+    initial = Candidate("initial", frozenset(), None)
+    if isinstance(rules.training, RewardedSoups):
+        names = [group_ids[each["groups"][0]] for each in trained]
+        groups = [int(each["groups"][0]) for each in trained]
+        return [initial, *_mixes(rules.training, groups, names, states)]
+    return [initial] + [
+        Candidate(f"{each['name']}@{each['step']}", frozenset(each["groups"]), state)
+        for each, state in zip(trained, states, strict=True)
     ]
-    return [Candidate(INITIAL, 0, None), *trained]
+
+
+def _mixes(
+    settings: RewardedSoups,
+    groups: list[int],
+    names: list[str],
+    states: list[dict[str, Tensor]],
+) -> list[Candidate]:
+    """Every point of the simplex grid over the adapters, like `soup:1/4*<group>+3/4*<group>`."""
+    if not states:
+        return []
+    needed = soups.grid_size(len(states), settings.grid_steps)
+    if needed > settings.max_candidates:
+        raise RoundFailed(
+            f"a grid of grid_steps {settings.grid_steps} over {len(states)} adapters has {needed} "
+            f"candidates, beyond the announced max_candidates {settings.max_candidates}",
+            code="grid_over_budget",
+        )
+    mix = soups.INTERPOLATIONS[settings.interpolation]
+    found = []
+    for point in soups.simplex_grid(len(states), settings.grid_steps):
+        places = soups.touched_groups(point)
+        found.append(
+            Candidate(
+                name="soup:" + "+".join(f"{point[place]}*{names[place]}" for place in places),
+                groups=frozenset(groups[place] for place in places),
+                state=mix(states, point),
+            )
+        )
+    return found
+
+
+def touched(candidates: Sequence[Candidate], groups: int) -> Mask:
+    """Whether each candidate carries each group's report, shape (K, N)."""
+    touched_KN = np.zeros((len(candidates), groups), dtype=bool)
+    for k, candidate in enumerate(candidates):
+        touched_KN[k, list(candidate.groups)] = True
+    return touched_KN
 
 
 @contextmanager
 def attached(
-    base: BaseModel, candidates: list[Candidate], training: GradientTraining
+    base: BaseModel, candidates: Sequence[Candidate], training: GradientTraining
 ) -> Iterator[tuple[Decoder, StackedAdapters | None, list[int | None]]]:
     """The base model with the candidates' adapters on it, and the stacked world of each candidate.
 
@@ -54,7 +117,8 @@ def attached(
     if not states:
         yield decoder, None, [None] * len(candidates)
         return
-    adapters = StackedAdapters.announced(base.model, training, worlds=len(states))
+    rank = max(rank_of(state) for state in states)
+    adapters = StackedAdapters.announced(base.model, training, worlds=len(states), rank=rank)
     try:
         for place, state in enumerate(states):
             adapters.load_world_state(place, state)
@@ -65,29 +129,37 @@ def attached(
 
 
 def value_on_pool(
-    context: StageContext, game: PoolGame, candidates: list[Candidate]
-) -> ProjectedModels:
-    """Project every candidate on the pool: all worlds on the same responses, in one pass."""
+    context: StageContext,
+    game: PoolGame,
+    chosen: Sequence[int] | None = None,
+    kind: PoolKind = "pool",
+) -> tuple[ProjectedModels, Floats]:
+    """Project candidates on a pool: all on the same responses, in one pass.
+
+    `chosen` are places of candidates (default: all), the initial model's the first of them. Also
+    gives log π(y|x) of each of them, shape (K, X, J).
+    """
     shards = contiguous_shards(len(game.prompt_weights_X), context.runner.model_shards)
-    items = [(dict(context.inputs), shard.start, shard.stop) for shard in shards]
+    places = None if chosen is None else list(chosen)
+    items = [(dict(context.inputs), kind, places, shard.start, shard.stop) for shard in shards]
     digests = context.runner.map(_log_probs, items, uses_model=True)
     parts = [unpack(context.artifacts.get(digest))[0]["log_probs"] for digest in digests]
     log_theta_KXJ = torch.cat(parts, 1).numpy()
-    initial = next(k for k, c in enumerate(candidates) if c.world == INITIAL)
-    return value_models(game, log_theta_KXJ, log_theta_KXJ[initial])
+    return value_models(game, log_theta_KXJ, log_theta_KXJ[INITIAL]), log_theta_KXJ
 
 
-def _log_probs(context: TaskContext, item: tuple[dict[StageName, str], int, int]) -> str:
-    """log π(y|x) of every candidate on the prompts from `start` to before `stop`."""
-    inputs, start, stop = item
-    rules = context.job.announcement
-    pool, _ = load_pools(context.artifacts, inputs["sample_pool"])
-    candidates = load_candidates(context.artifacts, inputs["train"])
-    with attached(context.base_model(), candidates, rules.training.gradient) as (
-        decoder,
-        adapters,
-        places,
-    ):
+_Item = tuple[dict[StageName, str], PoolKind, list[int] | None, int, int]
+
+
+def _log_probs(context: TaskContext, item: _Item) -> str:
+    """log π(y|x) of the candidates on the prompts from `start` to before `stop`."""
+    inputs, kind, places, start, stop = item
+    pool = load_pools(context.artifacts, inputs["sample_pool"])[kind == "holdout"]
+    found = candidates_of(context, inputs)
+    if places is not None:
+        found = [found[k] for k in places]
+    training = context.job.announcement.training.gradient
+    with attached(context.base_model(), found, training) as (decoder, adapters, worlds):
         log_probs = ResponseLogProbs(
             decoder,
             adapters,
@@ -95,9 +167,15 @@ def _log_probs(context: TaskContext, item: tuple[dict[StageName, str], int, int]
             pool.tokens_XJT[start:stop],
             pool.lengths_XJ[start:stop],
         )
-        found_KXJ = log_probs(places, on_prompt=partial(_tell, context, start))
+        found_KXJ = log_probs(worlds, on_prompt=partial(_tell, context, kind, start))
     return context.artifacts.put(pack({"log_probs": found_KXJ}, {}))
 
 
-def _tell(context: TaskContext, start: int, done: int, total: int) -> None:
-    context.progress("value", done, total, f"prompts of the pool from prompt {start}")
+def candidates_of(context: TaskContext, inputs: dict[StageName, str]) -> list[Candidate]:
+    """The round's candidates, from its `train` and `score` artifacts."""
+    group_ids = Scores.load(context.artifacts, inputs["score"]).group_ids
+    return load_candidates(context.artifacts, inputs["train"], context.job.announcement, group_ids)
+
+
+def _tell(context: TaskContext, kind: PoolKind, start: int, done: int, total: int) -> None:
+    context.progress("value", done, total, f"prompts of the {kind} from prompt {start}")

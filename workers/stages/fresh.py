@@ -1,12 +1,10 @@
 """The delivered model on fresh samples, beside what the pools tell of the initial model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from api_schemas.jobs import StageName
 from api_schemas.outcomes import FreshValuation
@@ -17,7 +15,7 @@ from workers.pool.logprobs import ResponseLogProbs
 from workers.pool.pool import response_texts
 from workers.pool.randomness import uniforms
 from workers.pool.sampling import Rollouts, sample
-from workers.stages.candidates import attached, load_candidates
+from workers.stages.candidates import INITIAL, attached, candidates_of
 from workers.stages.context import StageContext, TaskContext, contiguous_shards
 from workers.stages.sample_pool import load_pools
 from workers.stages.score import Scores
@@ -30,21 +28,38 @@ class FreshSamples:
     """J fresh responses a prompt of the delivered model.
 
     `rewards_NXJ` is NaN where a reward model failed; `outside_N` counts scores outside the pool's
-    range; `kl_XJ` is Σ_t KL along each response, nats.
+    range and `errors_N` is how far the furthest lies outside, as a reward. `divergence_XJ` averages
+    to the regulariser's D: Σ_t KL along each response, or for L2 π(y) − 2π₀(y), to which
+    E_{y~π₀} π₀(y) has to be added.
     """
 
     rewards_NXJ: Floats
     outside_N: Floats
-    kl_XJ: Floats
+    errors_N: Floats
+    divergence_XJ: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Fresh:
+    """Welfare on fresh samples; each group's clipped share and largest reward error there."""
+
+    valuation: FreshValuation
+    clipped_N: Floats
+    errors_N: Floats
 
 
 def value_fresh(
-    context: StageContext, game: PoolGame, scores: Scores, delivered: int
-) -> tuple[FreshValuation, list[float]] | None:
-    """Welfare in the grand world on fresh samples, and each group's clipped share.
+    context: StageContext,
+    game: PoolGame,
+    scores: Scores,
+    delivered: int,
+    initial_log_probs_XJ: Floats,
+) -> Fresh | None:
+    """Value the delivered model in the grand world on fresh samples.
 
-    `delivered` is the place of the delivered model among the candidates. None, with a warning, if
-    a reward model failed on a sample: a part of the samples would not be a fair sample.
+    `delivered` is its place among the candidates; `initial_log_probs_XJ` is log π₀ on the pool,
+    which L2 needs. None, with a warning, if a reward model failed on a sample: a part of the
+    samples would not be a fair sample.
     """
     shards = contiguous_shards(len(game.prompt_weights_X), context.runner.model_shards)
     items = [(dict(context.inputs), delivered, shard.start, shard.stop) for shard in shards]
@@ -57,8 +72,11 @@ def value_fresh(
     if failing:
         context.warn(f"no fresh valuation: the reward models of {', '.join(failing)} failed on it")
         return None
-    clipped_N = fresh.outside_N / fresh.kl_XJ.size
-    return _valuation(game, _initial(context, game, scores), fresh), clipped_N.tolist()
+    if game.regularizer == "l2" and delivered != INITIAL:
+        own_X = (np.exp(game.log_q_XJ) * np.exp(initial_log_probs_XJ)).sum(axis=1)
+        fresh = replace(fresh, divergence_XJ=fresh.divergence_XJ + own_X[:, None])
+    valuation = _valuation(game, _initial(context, game, scores), fresh)
+    return Fresh(valuation, fresh.outside_N / fresh.divergence_XJ.size, fresh.errors_N)
 
 
 def _initial(context: StageContext, game: PoolGame, scores: Scores) -> tuple[float, float]:
@@ -78,7 +96,7 @@ def _initial(context: StageContext, game: PoolGame, scores: Scores) -> tuple[flo
 def _valuation(game: PoolGame, initial: tuple[float, float], fresh: FreshSamples) -> FreshValuation:
     weights_X = game.prompt_weights_X
     welfare_XJ = np.einsum("n,nxj->xj", game.sizes_N, fresh.rewards_NXJ)
-    tuned, error = _mean_and_error(welfare_XJ - game.coefficient * fresh.kl_XJ, weights_X)
+    tuned, error = _mean_and_error(welfare_XJ - game.coefficient * fresh.divergence_XJ, weights_X)
     return FreshValuation(
         samples=welfare_XJ.size,
         welfare_initial=initial[0],
@@ -87,7 +105,7 @@ def _valuation(game: PoolGame, initial: tuple[float, float], fresh: FreshSamples
         welfare_standard_error=error,
         gain=tuned - initial[0],
         gain_standard_error=float(np.hypot(error, initial[1])),
-        divergence=_mean_and_error(fresh.kl_XJ, weights_X)[0],
+        divergence=_mean_and_error(fresh.divergence_XJ, weights_X)[0],
     )
 
 
@@ -102,7 +120,8 @@ def _joined(parts: Sequence[FreshSamples]) -> FreshSamples:
     return FreshSamples(
         rewards_NXJ=np.concatenate([part.rewards_NXJ for part in parts], axis=1),
         outside_N=np.sum([part.outside_N for part in parts], axis=0),
-        kl_XJ=np.concatenate([part.kl_XJ for part in parts]),
+        errors_N=np.max([part.errors_N for part in parts], axis=0),
+        divergence_XJ=np.concatenate([part.divergence_XJ for part in parts]),
     )
 
 
@@ -113,7 +132,7 @@ def _draw(context: TaskContext, item: tuple[dict[StageName, str], int, int, int]
     pool, _ = load_pools(context.artifacts, inputs["sample_pool"])
     rewards = group_rewards(context.artifacts, Scores.load(context.artifacts, inputs["score"]))
     base = context.base_model()
-    chosen = load_candidates(context.artifacts, inputs["train"])[delivered]
+    chosen = candidates_of(context, inputs)[delivered]
     shape = (rules.pool.fresh_samples_per_prompt, rules.generation.max_new_tokens)
     uniforms_XJT = torch.stack(
         [uniforms(shape, rules.seed, "fresh", x) for x in range(start, stop)]
@@ -122,15 +141,21 @@ def _draw(context: TaskContext, item: tuple[dict[StageName, str], int, int, int]
     with attached(base, [chosen], rules.training.gradient) as (decoder, adapters, _):
         worlds = None if chosen.state is None else [0]
         drawn = sample(decoder, adapters, worlds, tokens, uniforms_XJT, base.eos_token_ids)
-        kl_XJ = _kl(context, decoder, adapters, tokens, drawn)
+        divergence_XJ = _divergence(context, decoder, adapters, tokens, drawn)
     texts = response_texts(base, drawn.tokens_KPJT[0].flatten(0, 1), drawn.lengths_KPJ[0].flatten())
     asked = [prompt for prompt in pool.prompts[start:stop] for _ in range(shape[0])]
     raw_NXJ = rewards.unclipped(asked, texts).reshape(-1, stop - start, shape[0])
-    outside_N = ((raw_NXJ < 0) | (raw_NXJ > 1)).sum(axis=(1, 2)).astype(np.float64)
-    return FreshSamples(np.clip(raw_NXJ, 0, 1), outside_N, kl_XJ)
+    used_NXJ = np.clip(raw_NXJ, 0, 1)
+    distance_NXJ = np.nan_to_num(np.abs(raw_NXJ - used_NXJ))
+    return FreshSamples(
+        rewards_NXJ=used_NXJ,
+        outside_N=(distance_NXJ > 0).sum(axis=(1, 2)).astype(np.float64),
+        errors_N=distance_NXJ.max(axis=(1, 2)),
+        divergence_XJ=divergence_XJ,
+    )
 
 
-def _kl(
+def _divergence(
     context: TaskContext,
     decoder: Decoder,
     adapters: StackedAdapters | None,
@@ -142,6 +167,12 @@ def _kl(
     along = ResponseLogProbs(
         decoder, adapters, prompt_tokens, drawn.tokens_KPJT[0], drawn.lengths_KPJ[0]
     )
-    tell = partial(context.progress, "value")
-    kl_XJ: Tensor = along.kl(0, lambda done, total: tell(done, total, "prompts of fresh samples"))
-    return kl_XJ.numpy()
+
+    def tell(done: int, total: int) -> None:
+        context.progress("value", done, total, "prompts of fresh samples")
+
+    if context.job.announcement.regularizer.type == "kl":
+        return along.kl(0, tell).numpy()
+    tuned_XJ, initial_XJ = along([0, None], on_prompt=tell).exp().numpy()
+    divergence_XJ: Floats = tuned_XJ - 2 * initial_XJ
+    return divergence_XJ

@@ -1,84 +1,40 @@
 """From a valuation of all candidates to the outcome that people read."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from api_schemas.outcomes import (
-    FreshValuation,
     GroupOutcome,
+    HoldoutValuation,
     IncentiveCertificate,
     Outcome,
     WorldOutcome,
 )
 from workers.mechanism.amounts import largest_gain_micro_units, payment_micro_units
-from workers.mechanism.arrays import Floats
-from workers.mechanism.candidates import INITIAL, Choice
+from workers.mechanism.methods import guarantee
 from workers.mechanism.payments import (
-    Counterfactuals,
-    Payments,
     negative_payments,
     optimality_gap,
+    shared_candidates_gain,
 )
-from workers.mechanism.worlds import GRAND, PoolGame, WorldValues, membership, welfare
-from workers.pool.projection import SMALL_POOL_RATIO, ProjectedModels, support_ratio
-from workers.stages.candidates import Candidate
+from workers.mechanism.worlds import GRAND
+from workers.pool.projection import SMALL_POOL_RATIO, support_ratio
+from workers.stages.candidates import INITIAL
 from workers.stages.context import StageContext, world_name
-from workers.stages.score import Scores
-from workers.stages.solve import SolvedWorld
-
-
-@dataclass(frozen=True, eq=False)
-class Valuation:
-    """Everything that is known once all candidates have been valued on the pool.
-
-    `priced` holds the models that the payments price, `choice` the trained ones that each world
-    chose; under `closed_form` the two differ.
-    """
-
-    game: PoolGame
-    scores: Scores
-    method: Counterfactuals
-    solution: list[SolvedWorld]
-    candidates: list[Candidate]
-    projected: ProjectedModels
-    choice: Choice
-    priced: WorldValues
-    payments: Payments
-
-    @property
-    def delivered(self) -> int:
-        """The delivered model's place among the candidates."""
-        return int(self.choice.candidate_W[GRAND])
-
-    @property
-    def initial_valuations_N(self) -> Floats:
-        """vᵢ of the initial model, which is always a candidate."""
-        initial = next(k for k, c in enumerate(self.candidates) if c.world == INITIAL)
-        values_N: Floats = self.projected.valuations_KN[initial]
-        return values_N
-
-    @property
-    def initial_welfare_W(self) -> Floats:
-        """ASW of the initial model in each world."""
-        members_WN = membership(self.game.groups)
-        welfare_WK = welfare(
-            self.game.sizes_N, self.initial_valuations_N[None], np.zeros(1), members_WN
-        )
-        return welfare_WK[:, 0]
+from workers.stages.fresh import Fresh
+from workers.stages.valuation import Valuation
 
 
 def build_outcome(
     context: StageContext,
     valuation: Valuation,
-    fresh: tuple[FreshValuation, list[float]] | None,
+    fresh: Fresh | None,
+    holdout: HoldoutValuation | None,
     adapter: str,
 ) -> Outcome:
     rules, game = context.job.announcement, valuation.game
     worlds = [_priced_world(valuation, world) for world in range(game.worlds)]
     delivered = _trained_world(valuation, GRAND)
-    gain = worlds[GRAND].optimality_gap
-    price = rules.price_per_unit_micro_units
+    groups = _groups(context, valuation, worlds, fresh)
     pools = context.artifacts.get_json(context.inputs["sample_pool"])
     return Outcome(
         round_id=context.job.round_id,
@@ -86,24 +42,46 @@ def build_outcome(
         counterfactuals=rules.counterfactuals,
         payment_rule=rules.payment_rule,
         regularizer=rules.regularizer,
-        value_on=rules.value_on,
+        value_on="pool" if valuation.valued is valuation.on_pool else "mixture",
         pool_prompts=game.log_q_XJ.shape[0],
         pool_samples_per_prompt=game.log_q_XJ.shape[1],
-        price_per_unit_micro_units=price,
+        price_per_unit_micro_units=rules.price_per_unit_micro_units,
         currency=rules.currency,
         worlds=worlds,
-        groups=_groups(context, valuation, fresh[1] if fresh else None),
-        certificate=IncentiveCertificate(
-            guarantee=valuation.method.guarantee,
-            figures="",
-            largest_gain=gain,
-            largest_gain_micro_units=largest_gain_micro_units(gain, price),
-        ),
-        fresh=fresh[0] if fresh else None,
+        groups=groups,
+        certificate=_certificate(context, valuation, worlds[GRAND]),
+        fresh=fresh.valuation if fresh else None,
+        holdout=holdout,
         delivered=delivered,
-        warnings=_warnings(valuation, worlds, delivered),
+        warnings=_warnings(context, valuation, worlds, delivered),
         pool_digest=pools["pool"],
         adapter_digest=adapter,
+    )
+
+
+def _certificate(
+    context: StageContext, valuation: Valuation, grand: WorldOutcome
+) -> IncentiveCertificate:
+    """What bounds a false report's gain. The figures are the grand world's, which everyone sees."""
+    rules, method = context.job.announcement, valuation.method
+    gain = grand.optimality_gap
+    if method.shares_candidates:
+        welfare_W, initial_W = valuation.choice.welfare_W, valuation.initial_welfare_W
+        gain = shared_candidates_gain(gain, welfare_W[1:], initial_W[1:])
+    prompts, responses = valuation.game.log_q_XJ.shape
+    figures = (
+        f"The priced model is {grand.optimality_gap:.4g} agent·reward units below the best policy "
+        f"of the pool, of {grand.welfare_optimum - grand.welfare_initial:.4g} that could be gained "
+        f"over the initial model. {grand.low_support_prompts} of {prompts} prompts rest on less "
+        f"than 5 % of their {responses} responses. Your own line says how far your reward model "
+        "went beyond its range off the pool, and what that adds at most."
+    )
+    return IncentiveCertificate(
+        guarantee=guarantee(method, rules.payment_rule),
+        figures=figures,
+        largest_gain=gain,
+        largest_gain_micro_units=largest_gain_micro_units(gain, rules.price_per_unit_micro_units),
+        estimate=valuation.valued is not valuation.on_pool,
     )
 
 
@@ -120,6 +98,7 @@ def _optimal_world(valuation: Valuation, world: int) -> WorldOutcome:
         world,
         chosen="pool_optimum",
         welfare_chosen=best.welfare,
+        welfare_on_pool=best.welfare,
         divergence=best.divergence,
         samples=(best.effective_samples_mean, best.effective_samples_minimum),
         low_support=best.low_support_prompts,
@@ -127,23 +106,19 @@ def _optimal_world(valuation: Valuation, world: int) -> WorldOutcome:
 
 
 def _trained_world(valuation: Valuation, world: int) -> WorldOutcome:
-    k, projected = int(valuation.choice.candidate_W[world]), valuation.projected
-    candidate = valuation.candidates[k]
-    name = "initial"
-    if candidate.world != INITIAL:
-        trained = world_name(candidate.world, valuation.scores.group_ids)
-        name = f"{trained}@{candidate.step}"
+    k, valued = int(valuation.choice.candidate_W[world]), valuation.valued
     return _world_outcome(
         valuation,
         world,
-        chosen=name,
+        chosen=valuation.candidates[k].name,
         welfare_chosen=float(valuation.choice.welfare_W[world]),
-        divergence=float(projected.divergence_K[k]),
+        welfare_on_pool=float(valuation.on_pool.welfare_KW[k, world]),
+        divergence=float(valued.divergence_K[k]),
         samples=(
-            float(projected.effective_samples_mean_K[k]),
-            float(projected.effective_samples_minimum_K[k]),
+            float(valued.effective_samples_mean_K[k]),
+            float(valued.effective_samples_minimum_K[k]),
         ),
-        low_support=int(projected.low_support_prompts_K[k]),
+        low_support=int(valued.low_support_prompts_K[k]),
     )
 
 
@@ -153,6 +128,7 @@ def _world_outcome(
     *,
     chosen: str,
     welfare_chosen: float,
+    welfare_on_pool: float,
     divergence: float,
     samples: tuple[float, float],
     low_support: int,
@@ -166,22 +142,25 @@ def _world_outcome(
         welfare_initial=float(valuation.initial_welfare_W[world]),
         welfare=welfare_chosen,
         welfare_optimum=best.welfare,
-        optimality_gap=optimality_gap(best.welfare, welfare_chosen, scale),
+        optimality_gap=optimality_gap(best.welfare, welfare_on_pool, scale),
         divergence=divergence,
         divergence_optimum=best.divergence,
         effective_samples_mean=samples[0],
         effective_samples_minimum=samples[1],
         low_support_prompts=low_support,
-        support_ratio=support_ratio(best.divergence, valuation.game.log_q_XJ.shape[1]),
+        support_ratio=support_ratio(best.kl, valuation.game.log_q_XJ.shape[1]),
     )
 
 
 def _groups(
-    context: StageContext, valuation: Valuation, clipped_shares: list[float] | None
+    context: StageContext,
+    valuation: Valuation,
+    worlds: list[WorldOutcome],
+    fresh: Fresh | None,
 ) -> list[GroupOutcome]:
     """A line for every report, in the job's order."""
     lines = {
-        group.group_id: _group(context, valuation, i, clipped_shares)
+        group.group_id: _group(context, valuation, worlds, i, fresh)
         for i, group in enumerate(valuation.scores.groups)
     }
     for report in context.job.reports:
@@ -195,10 +174,16 @@ def _groups(
 
 
 def _group(
-    context: StageContext, valuation: Valuation, i: int, clipped_shares: list[float] | None
+    context: StageContext,
+    valuation: Valuation,
+    worlds: list[WorldOutcome],
+    i: int,
+    fresh: Fresh | None,
 ) -> GroupOutcome:
     payments, group = valuation.payments, valuation.scores.groups[i]
     payment = float(payments.payments_N[i])
+    surcharges_N = payments.surcharges_N
+    error = max(group.holdout_error, float(fresh.errors_N[i]) if fresh else 0.0)
     return GroupOutcome(
         group_id=group.group_id,
         size=group.size,
@@ -206,26 +191,31 @@ def _group(
         valuation=float(valuation.priced.valuations_WN[GRAND, i]),
         others_welfare_without=float(payments.others_welfare_without_N[i]),
         others_welfare_with=float(payments.others_welfare_with_N[i]),
+        counterfactual_gap=worlds[1 + i].optimality_gap,
+        surcharge=None if surcharges_N is None else float(surcharges_N[i]),
         payment=payment,
         amount_micro_units=payment_micro_units(
             payment, context.job.announcement.price_per_unit_micro_units
         ),
         utility=float(payments.utilities_N[i]),
-        clipped_share=clipped_shares[i] if clipped_shares else None,
+        clipped_share=float(fresh.clipped_N[i]) if fresh else None,
+        reward_error=error,
+        reward_error_bound=2 * group.size * error,
     )
 
 
 def _warnings(
-    valuation: Valuation, worlds: list[WorldOutcome], delivered: WorldOutcome
+    context: StageContext, valuation: Valuation, worlds: list[WorldOutcome], delivered: WorldOutcome
 ) -> list[str]:
     """What a reader of the outcome must know to trust its figures rightly."""
     samples = valuation.game.log_q_XJ.shape[1]
     found = []
     for world in worlds:
         if world.support_ratio > SMALL_POOL_RATIO:
-            wanted = int(np.ceil(20 * np.exp(world.divergence_optimum)))
+            kl = world.support_ratio * float(np.log(samples))
+            wanted = int(np.ceil(20 * np.exp(kl)))
             found.append(
-                f"world {world.world}: its optimum is {world.divergence_optimum:.2f} nats from "
+                f"world {world.world}: its optimum is {kl:.2f} nats from "
                 f"the initial model, near the log {samples} = {np.log(samples):.2f} that the pool "
                 f"can show; take at least {wanted} samples a prompt or a larger KL coefficient"
             )
@@ -234,10 +224,30 @@ def _warnings(
                 f"world {world.world}: low_support on {world.low_support_prompts} prompts, whose "
                 "valuation rests on less than 5 % of the pool's samples"
             )
-    if delivered.chosen == "initial":
+    found += _basis_warnings(context, valuation)
+    if delivered.chosen == valuation.candidates[INITIAL].name:
         found.append("no trained model beat the initial model on the pool: that is delivered")
     negative_N = negative_payments(valuation.payments.payments_N, valuation.game.sizes_N)
     found += [negative_payment(valuation, int(i)) for i in np.flatnonzero(negative_N)]
+    return found
+
+
+def _basis_warnings(context: StageContext, valuation: Valuation) -> list[str]:
+    """What the announced valuation can't carry."""
+    rules = context.job.announcement
+    found = []
+    if rules.value_on == "mixture":
+        found.append(
+            "models were valued on samples of their own too: a payment's first term depends on the "
+            "payer's report through sampling noise, and the certificate is an estimate"
+            if valuation.valued is not valuation.on_pool
+            else "models were valued on the pool: a reward model failed on the mixture's samples"
+        )
+    if rules.regularizer.type == "l2" and rules.pool.method == "sample":
+        found.append(
+            "under l2 the pool's distance counts its responses; that of whole models, over all "
+            "responses they could give, is far smaller"
+        )
     return found
 
 

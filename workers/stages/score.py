@@ -9,7 +9,7 @@ import torch
 from api_schemas.errors import BadReport
 from workers.artifacts import ArtifactStore
 from workers.mechanism.arrays import Floats
-from workers.mechanism.normalise import ScoreRange, score_range, to_rewards
+from workers.mechanism.normalise import ScoreRange, clipping_error, score_range, to_rewards
 from workers.pool.pool import Pool
 from workers.rewards.registry import FittedRewardModel
 from workers.stages.context import StageContext, TaskContext, contiguous_shards
@@ -22,12 +22,16 @@ _RESPONSES_PER_TASK = 4096
 
 @dataclass(frozen=True)
 class ScoredGroup:
-    """A group that takes part. `model` is its reward model's digest, `range` is the pool's."""
+    """A group that takes part. `model` is its reward model's digest, `range` is the pool's.
+
+    `holdout_error` is how far the furthest held-out reward lay outside [0, 1] before clipping.
+    """
 
     group_id: str
     size: int
     model: str
     range: ScoreRange
+    holdout_error: float
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,11 @@ class Scores:
         tensors, meta = unpack(artifacts.get(digest))
         groups = [
             ScoredGroup(
-                g["group_id"], g["size"], g["model"], ScoreRange(g["minimum"], g["maximum"])
+                g["group_id"],
+                g["size"],
+                g["model"],
+                ScoreRange(g["minimum"], g["maximum"]),
+                g["holdout_error"],
             )
             for g in meta["groups"]
         ]
@@ -71,6 +79,7 @@ class Scores:
                 "model": group.model,
                 "minimum": group.range.minimum,
                 "maximum": group.range.maximum,
+                "holdout_error": group.holdout_error,
             }
             for group in self.groups
         ]
@@ -100,16 +109,29 @@ def run(context: StageContext) -> str:
             found = score_range(pool_XJ, group["group_id"])
             rewards_XJ, _ = to_rewards(pool_XJ, found, group["group_id"])
             holdout_rewards_XJ, _ = to_rewards(holdout_XJ, found, group["group_id"])
+            _refuse_outside_the_domain(context, found, group["group_id"])
         except BadReport as error:
             exclusions.add(group["group_id"], error.message)
             continue
-        groups.append(ScoredGroup(group["group_id"], group["size"], group["model"], found))
+        furthest = clipping_error(holdout_XJ, found)
+        groups.append(
+            ScoredGroup(group["group_id"], group["size"], group["model"], found, furthest)
+        )
         rewards[0].append(rewards_XJ)
         rewards[1].append(holdout_rewards_XJ)
         context.progress("score", done, len(fitted["groups"]), "reward models")
     exclusions.require_someone_left(len(groups))
     scores = Scores(groups, exclusions.reasons, np.stack(rewards[0]), np.stack(rewards[1]))
     return context.artifacts.put(scores.to_bytes())
+
+
+def _refuse_outside_the_domain(context: StageContext, found: ScoreRange, group_id: str) -> None:
+    """A constant report could dodge the surcharge of `revenue_maximizing`. docs/mechanism.md §5."""
+    if context.job.announcement.payment_rule == "revenue_maximizing" and found.constant:
+        raise BadReport(
+            f"group {group_id}: every response of the pool has the score {found.minimum}; payment "
+            "rule 'revenue_maximizing' takes no report without a preference"
+        )
 
 
 def _scores(context: StageContext, model: str, pool: Pool) -> Floats:

@@ -6,7 +6,10 @@ import numpy as np
 
 from workers.artifacts import ArtifactStore
 from workers.mechanism import closed_form
+from workers.mechanism.arrays import Floats
+from workers.mechanism.tilting import expectation
 from workers.mechanism.worlds import PoolGame, WorldValues
+from workers.pool.pool import Pool
 from workers.pool.projection import support
 from workers.stages.context import StageContext
 from workers.stages.sample_pool import load_pools
@@ -15,10 +18,14 @@ from workers.stages.score import Scores
 
 @dataclass(frozen=True)
 class SolvedWorld:
-    """The optimum of one world; fields as in `api_schemas.outcomes.WorldOutcome`."""
+    """The optimum of one world; fields as in `api_schemas.outcomes.WorldOutcome`.
+
+    `kl`: of the optimum from the initial model, nats, whatever the announced regulariser.
+    """
 
     valuations_N: list[float]
     divergence: float
+    kl: float
     welfare: float
     effective_samples_mean: float
     effective_samples_minimum: float
@@ -39,16 +46,26 @@ def load_game(context: StageContext) -> tuple[PoolGame, Scores]:
     """The game on the training pool, and the scores it was made of."""
     pool, _ = load_pools(context.artifacts, context.inputs["sample_pool"])
     scores = Scores.load(context.artifacts, context.inputs["score"])
+    return _game(context, pool, scores, scores.rewards_NXJ), scores
+
+
+def load_holdout_game(context: StageContext) -> PoolGame:
+    """The same game on the held-out pool, which no payment depends on."""
+    _, holdout = load_pools(context.artifacts, context.inputs["sample_pool"])
+    scores = Scores.load(context.artifacts, context.inputs["score"])
+    return _game(context, holdout, scores, scores.holdout_rewards_NXJ)
+
+
+def _game(context: StageContext, pool: Pool, scores: Scores, rewards_NXJ: Floats) -> PoolGame:
     regularizer = context.job.announcement.regularizer
-    game = PoolGame(
+    return PoolGame(
         log_q_XJ=pool.log_q_XJ,
         prompt_weights_X=pool.prompt_weights_X,
         coefficient=regularizer.coefficient,
         regularizer=regularizer.type,
         sizes_N=scores.sizes_N,
-        rewards_NXJ=scores.rewards_NXJ,
+        rewards_NXJ=rewards_NXJ,
     )
-    return game, scores
 
 
 def load_solution(artifacts: ArtifactStore, digest: str) -> list[SolvedWorld]:
@@ -69,8 +86,15 @@ def _solve(game: PoolGame, world: int) -> SolvedWorld:
     return SolvedWorld(
         valuations_N=best.valuations_N.tolist(),
         divergence=best.divergence,
+        kl=_kl(game, best.log_policy_XJ),
         welfare=best.welfare,
         effective_samples_mean=found.mean,
         effective_samples_minimum=found.minimum,
         low_support_prompts=found.low_prompts,
     )
+
+
+def _kl(game: PoolGame, log_policy_XJ: Floats) -> float:
+    with np.errstate(invalid="ignore"):
+        log_ratio_XJ = log_policy_XJ - game.log_q_XJ
+    return float(game.prompt_weights_X @ expectation(np.exp(log_policy_XJ), log_ratio_XJ))

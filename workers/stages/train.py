@@ -1,33 +1,35 @@
-"""Stage 5: train the worlds that the counterfactual method needs, in one training run."""
+"""Stage 5: train the models that the announced methods need, in one training run."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 import numpy as np
 
 from api_schemas.jobs import ProgressEvent, StageName
+from workers import plots
 from workers.artifacts import ArtifactStore, canonical_json, sha256_of
-from workers.mechanism.payments import COUNTERFACTUALS
-from workers.mechanism.worlds import GRAND, membership
 from workers.pool.randomness import derived_seed
 from workers.rewards.group_rewards import GroupRewards
 from workers.rewards.registry import FittedRewardModel
-from workers.stages.context import StageContext, TaskContext, world_name
+from workers.stages.context import StageContext, TaskContext
+from workers.stages.runs import Run, derived_from, runs
 from workers.stages.sample_pool import load_pools
 from workers.stages.score import Scores
 from workers.tensors import pack
 from workers.training.registry import TRAINERS
 from workers.training.shares import Shares
-from workers.training.train_worlds import StepReport, TrainingTask, WorldsTrainer
+from workers.training.task import TrainingTask
+from workers.training.train_worlds import StepReport, WorldsTrainer
 
 
 def run(context: StageContext) -> str:
-    """Leaves `[{world, step, state}]`: the best adapter of each world that improved.
+    """Leaves `{trained: [{name, groups, step, state, derived_from}], plots: {reward_drift}}`.
 
-    `state` is the digest of the adapter's tensors under PEFT's names. A world that never beat the
-    initial model on the held-out pool leaves nothing: the initial model is its candidate anyway.
+    `state` is the digest of an adapter's tensors under PEFT's names, `groups` are the places of the
+    groups it was trained on, `derived_from` the digests of what they reported. A run that never
+    beat the initial model on the held-out pool leaves nothing: that is a candidate anyway.
     """
     inputs: dict[StageName, str] = {
         "sample_pool": context.inputs["sample_pool"],
@@ -43,31 +45,15 @@ def run_name(context: StageContext) -> str:
     return f"{context.job.round_id}-{digest.removeprefix('sha256:')[:16]}"
 
 
-def trained_worlds(method: str, scores: Scores) -> list[int]:
-    """The worlds to train.
-
-    A world in which every reward is 0 has its optimum in the initial model, and the world without
-    a group whose rewards are all 0 is the grand world: neither is trained.
-    """
-    speaks_N = np.any(scores.rewards_NXJ, axis=(1, 2))
-    members_WN = membership(len(scores.groups)).astype(bool)
-    return [
-        world
-        for world in COUNTERFACTUALS[method].trained_worlds(len(scores.groups))
-        if (members_WN[world] & speaks_N).any() and (world == GRAND or speaks_N[world - 1])
-    ]
-
-
 def make_task(
     context: TaskContext, inputs: Mapping[StageName, str]
-) -> tuple[list[int], TrainingTask]:
-    """The worlds to train and the task that trains them, in the same order."""
+) -> tuple[list[Run], TrainingTask]:
+    """The runs and the task that trains them, in the same order."""
     rules = context.job.announcement
     pool, holdout = load_pools(context.artifacts, inputs["sample_pool"])
     scores = Scores.load(context.artifacts, inputs["score"])
-    worlds = trained_worlds(rules.counterfactuals, scores)
-    members_WN = membership(len(scores.groups))[worlds]
-    return worlds, TrainingTask(
+    found = runs(rules, scores)
+    return found, TrainingTask(
         settings=rules.training.gradient,
         coefficient=rules.regularizer.coefficient,
         regularizer=rules.regularizer.type,
@@ -76,10 +62,14 @@ def make_task(
         prompts=pool.prompts,
         prompt_tokens=pool.prompt_tokens,
         prompt_weights_X=pool.prompt_weights_X,
-        weights_WN=members_WN * scores.sizes_N,
+        weights_WN=np.array([each.weights_N for each in found]),
+        steps_W=[each.steps for each in found],
         score=group_rewards(context.artifacts, scores),
+        pool=pool,
+        pool_rewards_NXJ=scores.rewards_NXJ,
         holdout=holdout,
         holdout_rewards_NXJ=scores.holdout_rewards_NXJ,
+        keep_checkpoints=rules.counterfactuals == "checkpoints",
     )
 
 
@@ -102,10 +92,10 @@ def train_loop(
 
     `restore` puts the trainer where an earlier attempt stopped, `save` keeps where it is.
     """
-    worlds, task = make_task(context, inputs)
-    if not worlds:
-        return context.artifacts.put_json([])
-    names = _names(context, inputs, worlds)
+    found, task = make_task(context, inputs)
+    if not found:
+        return context.artifacts.put_json({"trained": [], "plots": {}})
+    names = [each.name for each in found]
     make = TRAINERS[task.settings.method]
     with closing(make(context.base_model(), task, shares)) as trainer:
         restore(trainer)
@@ -113,21 +103,42 @@ def train_loop(
         for report in trainer.train(lambda: save(trainer)):
             if first:
                 context.tell(_event(report, names, trainer))
-        return _store(context.artifacts, trainer, worlds) if first else ""
+        return _store(context, inputs, trainer, found) if first else ""
 
 
-def _names(context: TaskContext, inputs: Mapping[StageName, str], worlds: list[int]) -> list[str]:
-    group_ids = Scores.load(context.artifacts, inputs["score"]).group_ids
-    return [world_name(world, group_ids) for world in worlds]
-
-
-def _store(artifacts: ArtifactStore, trainer: WorldsTrainer, worlds: list[int]) -> str:
-    candidates: list[dict[str, Any]] = [
-        {"world": world, "step": record.best_step, "state": artifacts.put(pack(state, {}))}
-        for world, record in zip(worlds, trainer.records, strict=True)
-        if (state := record.best_state) is not None
+def _store(
+    context: TaskContext,
+    inputs: Mapping[StageName, str],
+    trainer: WorldsTrainer,
+    found: Sequence[Run],
+) -> str:
+    artifacts = context.artifacts
+    scores = Scores.load(artifacts, inputs["score"])
+    trained: list[dict[str, Any]] = []
+    for each, record in zip(found, trainer.records, strict=True):
+        kept = list(record.checkpoints)
+        if not kept and record.best_state is not None:
+            kept = [(record.best_step, record.best_state)]
+        trained += [
+            {
+                "name": each.name,
+                "groups": each.members,
+                "step": step,
+                "state": artifacts.put(pack(state, {})),
+                "derived_from": derived_from(each, scores, context.job.reports),
+            }
+            for step, state in kept
+        ]
+    curves = [
+        plots.Curve(
+            each.name,
+            [at.divergence for at in record.history],
+            [at.reward for at in record.history],
+        )
+        for each, record in zip(found, trainer.records, strict=True)
     ]
-    return artifacts.put_json(candidates)
+    drawn = artifacts.put(plots.reward_drift_figure(curves))
+    return artifacts.put_json({"trained": trained, "plots": {"reward_drift": drawn}})
 
 
 def _event(report: StepReport, names: list[str], trainer: WorldsTrainer) -> ProgressEvent:
@@ -136,13 +147,17 @@ def _event(report: StepReport, names: list[str], trainer: WorldsTrainer) -> Prog
         {
             "world": names[world],
             "welfare": _rounded(welfare),
-            "kl": _rounded(kl),
+            "reward": _rounded(reward),
+            "divergence": _rounded(divergence),
             "best_step": trainer.records[world].best_step,
             "stopped": trainer.records[world].stopped,
         }
-        for world, welfare, kl in zip(report.worlds, report.welfare, report.kl, strict=True)
+        for world, welfare, reward, divergence in zip(
+            report.worlds, report.welfare, report.reward, report.divergence, strict=True
+        )
     ]
-    figures = ", ".join(f"{w['world']} ASW {w['welfare']} KL {w['kl']}" for w in worlds)
+    unit = trainer.task.regularizer.upper()
+    figures = ", ".join(f"{w['world']} ASW {w['welfare']} {unit} {w['divergence']}" for w in worlds)
     return ProgressEvent(
         type="training_step" if report.kind == "rollouts" else "world_evaluated",
         message=f"step {report.step} of {steps}, {report.kind}: {figures}"[:4000],

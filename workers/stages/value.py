@@ -3,23 +3,36 @@
 import numpy as np
 
 from api_schemas.errors import RoundFailed
-from api_schemas.outcomes import Valued
+from api_schemas.outcomes import HoldoutValuation, Valued
+from workers.mechanism import closed_form
 from workers.mechanism.arrays import Mask
 from workers.mechanism.candidates import choose, eligible_candidates
+from workers.mechanism.methods import COUNTERFACTUALS, Counterfactuals, priced_worlds
+from workers.mechanism.mixture import MixtureModels
 from workers.mechanism.payments import (
-    COUNTERFACTUALS,
+    Payments,
     affine_maximizer,
     negative_payments,
-    priced_worlds,
+    optimality_gap,
 )
-from workers.mechanism.worlds import GRAND, PoolGame
+from workers.mechanism.revenue import revenue_maximizing, surcharges
+from workers.mechanism.worlds import GRAND, PoolGame, WorldValues
+from workers.pool.projection import ProjectedModels
 from workers.stages.adapter_files import adapter_digest, store_adapter
-from workers.stages.candidates import Candidate, load_candidates, value_on_pool
+from workers.stages.candidates import (
+    INITIAL,
+    Candidate,
+    candidates_of,
+    touched,
+    value_on_pool,
+)
 from workers.stages.context import StageContext
 from workers.stages.fresh import value_fresh
-from workers.stages.outcome import Valuation, build_outcome, negative_payment
-from workers.stages.solve import load_game, load_solution, optimum_values
+from workers.stages.mixture import value_on_mixture
+from workers.stages.outcome import build_outcome, negative_payment
+from workers.stages.solve import load_game, load_holdout_game, load_solution, optimum_values
 from workers.stages.train import run_name
+from workers.stages.valuation import Valuation
 
 
 def run(context: StageContext) -> str:
@@ -28,9 +41,16 @@ def run(context: StageContext) -> str:
     rules = context.job.announcement
     fresh = None
     if rules.pool.fresh_samples_per_prompt:
-        fresh = value_fresh(context, valuation.game, valuation.scores, valuation.delivered)
+        fresh = value_fresh(
+            context,
+            valuation.game,
+            valuation.scores,
+            valuation.delivered,
+            valuation.initial_log_probs_XJ,
+        )
+    holdout = _value_holdout(context, valuation)
     files = store_adapter(context, valuation.candidates, valuation.delivered)
-    outcome = build_outcome(context, valuation, fresh, adapter_digest(files))
+    outcome = build_outcome(context, valuation, fresh, holdout, adapter_digest(files))
     for warning in outcome.warnings:
         context.warn(warning)
     digest = context.artifacts.put_json(
@@ -41,36 +61,71 @@ def run(context: StageContext) -> str:
 
 
 def _value(context: StageContext) -> Valuation:
+    rules = context.job.announcement
     game, scores = load_game(context)
-    method = COUNTERFACTUALS[context.job.announcement.counterfactuals]
+    method = COUNTERFACTUALS[rules.counterfactuals]
     solution = load_solution(context.artifacts, context.inputs["solve"])
-    candidates = load_candidates(context.artifacts, context.inputs["train"])
-    projected = value_on_pool(context, game, candidates)
+    candidates = candidates_of(context, dict(context.inputs))
+    on_pool, log_probs_KXJ = value_on_pool(context, game)
+    valued: ProjectedModels | MixtureModels = on_pool
+    if rules.value_on == "mixture":
+        valued = value_on_mixture(context, game, candidates, log_probs_KXJ) or on_pool
     choice = choose(
         game.sizes_N,
-        projected.valuations_KN,
-        game.coefficient * projected.divergence_K,
-        _eligible(candidates, game),
+        valued.valuations_KN,
+        game.coefficient * valued.divergence_K,
+        _eligible(method, candidates, game.groups),
     )
     priced = priced_worlds(method, optimum_values(solution, game.coefficient), choice.values)
-    payments = affine_maximizer(game.sizes_N, priced)
     valuation = Valuation(
-        game, scores, method, solution, candidates, projected, choice, priced, payments
+        game=game,
+        scores=scores,
+        method=method,
+        solution=solution,
+        candidates=candidates,
+        on_pool=on_pool,
+        valued=valued,
+        choice=choice,
+        priced=priced,
+        payments=_payments(rules.payment_rule, game, priced),
+        initial_log_probs_XJ=log_probs_KXJ[INITIAL],
     )
     _refuse_negative(context, valuation)
     return valuation
 
 
-def _eligible(candidates: list[Candidate], game: PoolGame) -> Mask:
-    """Which candidates each world may choose; shape (W, K).
+def _eligible(method: Counterfactuals, candidates: list[Candidate], groups: int) -> Mask:
+    """Which candidates each world may choose, shape (W, K)."""
+    if method.shares_candidates:
+        return np.ones((groups + 1, len(candidates)), dtype=bool)
+    return eligible_candidates(touched(candidates, groups))
 
-    A group whose rewards are all 0 has touched no training: the world without it is the grand
-    world, with the same candidates, so it pays exactly 0.
-    """
-    mask_WK = eligible_candidates([candidate.world for candidate in candidates], game.groups)
-    silent_N = ~game.rewards_NXJ.any(axis=(1, 2))
-    mask_WK[1:][silent_N] = mask_WK[GRAND]
-    return mask_WK
+
+def _payments(rule: str, game: PoolGame, priced: WorldValues) -> Payments:
+    payments = affine_maximizer(game.sizes_N, priced)
+    if rule == "revenue_maximizing":
+        return revenue_maximizing(payments, surcharges(game))
+    return payments
+
+
+def _value_holdout(context: StageContext, valuation: Valuation) -> HoldoutValuation | None:
+    """The delivered model on the held-out pool; None where that is the pool itself."""
+    if context.job.announcement.pool.method == "enumerate":
+        return None
+    game = load_holdout_game(context)
+    places = sorted({INITIAL, valuation.delivered})
+    models, _ = value_on_pool(context, game, places, kind="holdout")
+    delivered = places.index(valuation.delivered)
+    best = closed_form.optimum(game)
+    welfare_K = models.welfare_KW[:, GRAND]
+    scale = float(game.sizes_N.sum())
+    return HoldoutValuation(
+        welfare=float(welfare_K[delivered]),
+        welfare_initial=float(welfare_K[INITIAL]),
+        welfare_optimum=best.welfare,
+        optimality_gap=optimality_gap(best.welfare, float(welfare_K[delivered]), scale),
+        divergence=float(models.divergence_K[delivered]),
+    )
 
 
 def _refuse_negative(context: StageContext, valuation: Valuation) -> None:

@@ -1,0 +1,58 @@
+"""Everything that is known once all candidates have been valued."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from workers.mechanism.arrays import Floats
+from workers.mechanism.candidates import Choice
+from workers.mechanism.methods import Counterfactuals
+from workers.mechanism.mixture import MixtureModels
+from workers.mechanism.payments import Payments
+from workers.mechanism.worlds import GRAND, PoolGame, WorldValues, membership, welfare
+from workers.pool.projection import ProjectedModels
+from workers.stages.candidates import INITIAL, Candidate
+from workers.stages.score import Scores
+from workers.stages.solve import SolvedWorld
+
+
+@dataclass(frozen=True, eq=False)
+class Valuation:
+    """All candidates, every world's choice among them, and the payments.
+
+    `valued` is what choices and payments rest on: the projection on the pool (`on_pool`), or the
+    mixture. `priced` holds the models that the payments price, `choice` the trained ones that each
+    world chose; under `closed_form` the two differ. `initial_log_probs_XJ` is log π₀ on the pool.
+    """
+
+    game: PoolGame
+    scores: Scores
+    method: Counterfactuals
+    solution: list[SolvedWorld]
+    candidates: list[Candidate]
+    on_pool: ProjectedModels
+    valued: ProjectedModels | MixtureModels
+    choice: Choice
+    priced: WorldValues
+    payments: Payments
+    initial_log_probs_XJ: Floats
+
+    @property
+    def delivered(self) -> int:
+        """The delivered model's place among the candidates."""
+        return int(self.choice.candidate_W[GRAND])
+
+    @property
+    def initial_valuations_N(self) -> Floats:
+        """vᵢ of the initial model, which is always a candidate."""
+        values_N: Floats = self.valued.valuations_KN[INITIAL]
+        return values_N
+
+    @property
+    def initial_welfare_W(self) -> Floats:
+        """ASW of the initial model in each world."""
+        members_WN = membership(self.game.groups)
+        welfare_WK = welfare(
+            self.game.sizes_N, self.initial_valuations_N[None], np.zeros(1), members_WN
+        )
+        return welfare_WK[:, 0]
