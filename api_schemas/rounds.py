@@ -1,13 +1,14 @@
 """Rounds: what the operator announces before any report, and the states a round goes through."""
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
     Tag,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -89,6 +90,87 @@ Regularizer = Annotated[
 ]
 
 
+class _Announced(NamedTuple):
+    """Fields that were announced before the one at hand; None where one of them is wrong itself."""
+
+    pool: PoolSettings | None
+    training: Training | None
+    counterfactuals: CounterfactualMethod | None
+    value_on: ValuationBasis | None
+
+
+def _counterfactuals_complaint(method: str, before: _Announced) -> str | None:
+    if before.training is None:
+        return None
+    if method == "soup" and not isinstance(before.training, RewardedSoups):
+        return (
+            "'soup' chooses among interpolated adapters, which only training 'rewarded_soups' "
+            f"makes, not {before.training.method!r}"
+        )
+    trains_worlds = method not in ("soup", "closed_form", "bound")
+    if isinstance(before.training, RewardedSoups) and trains_worlds:
+        return (
+            f"{method!r} trains worlds, but training 'rewarded_soups' trains reward models one by "
+            "one: choose 'soup', 'closed_form' or 'bound'"
+        )
+    return None
+
+
+def _steps_complaint(steps: int | None, before: _Announced) -> str | None:
+    method, training = before.counterfactuals, before.training
+    if method is None or training is None:
+        return None
+    if method != "early_stop":
+        return None if steps is None else f"counterfactuals is {method!r}: leave it out"
+    if steps is None:
+        return "counterfactuals 'early_stop' needs it"
+    if steps >= training.gradient.steps:
+        return (
+            f"{steps} is not below training.steps {training.gradient.steps}: that is "
+            "counterfactuals 'retrain'"
+        )
+    return None
+
+
+def _value_on_complaint(basis: str, before: _Announced) -> str | None:
+    if basis == "pool":
+        return None
+    if before.counterfactuals in ("closed_form", "bound"):
+        return (
+            f"'mixture' can't be had with counterfactuals {before.counterfactuals!r}: the optimum "
+            "without a group exists on the pool only"
+        )
+    if before.pool and before.pool.method == "enumerate":
+        return "'mixture' adds nothing to pool.method 'enumerate', which lists everything"
+    return None
+
+
+def _payment_rule_complaint(rule: str, before: _Announced) -> str | None:
+    if rule == "affine_maximizer":
+        return None
+    if before.counterfactuals in ("soup", "checkpoints"):
+        return (
+            "'revenue_maximizing' can't be had with counterfactuals "
+            f"{before.counterfactuals!r}: its surcharge is the smallest utility over all possible "
+            "reports, and here each report would train other models to choose from, which nobody "
+            "has trained"
+        )
+    if before.value_on == "mixture":
+        return (
+            "'revenue_maximizing' can't be had with value_on 'mixture': the surcharge is computed "
+            "on the pool, and could exceed a utility estimated elsewhere"
+        )
+    return None
+
+
+_COMPLAINTS: Mapping[str, Callable[[Any, _Announced], str | None]] = {
+    "counterfactuals": _counterfactuals_complaint,
+    "counterfactual_steps": _steps_complaint,
+    "value_on": _value_on_complaint,
+    "payment_rule": _payment_rule_complaint,
+}
+
+
 class RoundCreate(Schema):
     """What the operator announces. Immutable once the round is open."""
 
@@ -123,9 +205,10 @@ class RoundCreate(Schema):
     generation: GenerationSettings = GenerationSettings()
     regularizer: Regularizer
     training: Training = PolicyGradient()
-    counterfactuals: CounterfactualMethod = "retrain"
+    counterfactuals: CounterfactualMethod = Field("retrain", validate_default=True)
     counterfactual_steps: int | None = Field(
         None,
+        validate_default=True,
         ge=1,
         le=100_000,
         description="Steps of the trainings without a group; for `early_stop`, and only for it.",
@@ -164,11 +247,16 @@ class RoundCreate(Schema):
             )
         return self
 
-    @model_validator(mode="after")
-    def _methods_fit_together(self) -> "RoundCreate":
-        for complaint in (*_training_complaints(self), *_pricing_complaints(self)):
+    @field_validator("counterfactuals", "counterfactual_steps", "value_on", "payment_rule")
+    @classmethod
+    def _fits_the_fields_before_it(cls, value: Any, field: ValidationInfo) -> Any:
+        """Methods that can't be combined are refused at the later one's field."""
+        assert field.field_name is not None
+        before = _Announced(**{name: field.data.get(name) for name in _Announced._fields})
+        complaint = _COMPLAINTS[field.field_name](value, before)
+        if complaint:
             raise ValueError(complaint)
-        return self
+        return value
 
     @model_validator(mode="after")
     def _amounts_stay_exact(self) -> "RoundCreate":
@@ -180,54 +268,6 @@ class RoundCreate(Schema):
                 f"integer that JSON carries exactly, {MAX_EXACT_INTEGER}"
             )
         return self
-
-
-def _training_complaints(rules: RoundCreate) -> Iterator[str]:
-    """What of the training doesn't fit the counterfactual method."""
-    method, steps, training = rules.counterfactuals, rules.counterfactual_steps, rules.training
-    if isinstance(training, RewardedSoups):
-        if method not in ("soup", "closed_form", "bound"):
-            yield (
-                f"counterfactuals {method!r} trains worlds, but training 'rewarded_soups' trains "
-                "reward models one by one: choose 'soup', 'closed_form' or 'bound'"
-            )
-    elif method == "soup":
-        yield (
-            "counterfactuals 'soup' chooses among interpolated adapters, which only training "
-            f"'rewarded_soups' makes, not {training.method!r}"
-        )
-    if method == "early_stop" and steps is None:
-        yield "counterfactuals 'early_stop' needs counterfactual_steps"
-    if method != "early_stop" and steps is not None:
-        yield f"counterfactual_steps is {steps}, but counterfactuals is {method!r}: leave it out"
-    if method == "early_stop" and steps is not None and steps >= training.gradient.steps:
-        yield (
-            f"counterfactual_steps {steps} is not below training.steps {training.gradient.steps}: "
-            "that is counterfactuals 'retrain'"
-        )
-
-
-def _pricing_complaints(rules: RoundCreate) -> Iterator[str]:
-    """What of the payments can't be computed, or would not keep its promise."""
-    method, rule = rules.counterfactuals, rules.payment_rule
-    if rule == "revenue_maximizing" and method in ("soup", "checkpoints"):
-        yield (
-            f"payment_rule 'revenue_maximizing' can't be had with counterfactuals {method!r}: its "
-            "surcharge is the smallest utility over all possible reports, and here each report "
-            "would train other models to choose from, which nobody has trained"
-        )
-    if rules.value_on == "mixture" and method in ("closed_form", "bound"):
-        yield (
-            f"value_on 'mixture' can't be had with counterfactuals {method!r}: the optimum without "
-            "a group exists on the pool only"
-        )
-    if rules.value_on == "mixture" and rule == "revenue_maximizing":
-        yield (
-            "value_on 'mixture' can't be had with payment_rule 'revenue_maximizing': the surcharge "
-            "is computed on the pool, and could exceed a utility estimated elsewhere"
-        )
-    if rules.value_on == "mixture" and rules.pool.method == "enumerate":
-        yield "value_on 'mixture' adds nothing to pool.method 'enumerate', which lists everything"
 
 
 class Announcement(RoundCreate):

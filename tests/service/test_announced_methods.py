@@ -1,0 +1,125 @@
+"""Which methods an announcement may combine, and what it is told of those it may not."""
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from support import UploadPrompts, count_rows, round_body
+
+from service.dependencies import AppState
+from service.tables import RoundRow
+
+SOUPS = {"method": "rewarded_soups"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"regularizer": {"type": "l1", "coefficient": 1.0}}, "'l1'"),
+        ({"regularizer": {"type": "l2", "coefficient": 0.0}}, "regularizer.coefficient"),
+        ({"training": {"method": "ppo"}}, "'ppo'"),
+        ({"training": {"method": "pool_gradient", "samples_per_prompt": 8}}, "samples_per_prompt"),
+        ({"training": {"method": "pool_gradient", "trust_region": 1.5}}, "trust_region"),
+        ({"training": {"elastic_reset": {"every": 12}}}, "every 12 is not below steps 12"),
+        ({"training": {"elastic_reset": {"mode": "soft"}}}, "mode"),
+        ({"counterfactuals": "guess"}, "counterfactuals"),
+        (
+            {"counterfactuals": "early_stop"},
+            "counterfactual_steps: counterfactuals 'early_stop' needs it",
+        ),
+        (
+            {"counterfactuals": "early_stop", "counterfactual_steps": 12},
+            "12 is not below training.steps 12",
+        ),
+        ({"counterfactual_steps": 4}, "counterfactuals is 'closed_form': leave it out"),
+        ({"counterfactuals": "soup"}, "only training 'rewarded_soups' makes"),
+        ({"counterfactuals": "retrain", "training": SOUPS}, "trains reward models one by one"),
+        (
+            {"counterfactuals": "soup", "training": SOUPS, "payment_rule": "revenue_maximizing"},
+            "would train other models to choose from",
+        ),
+        (
+            {"counterfactuals": "checkpoints", "payment_rule": "revenue_maximizing"},
+            "would train other models to choose from",
+        ),
+        (
+            {"training": SOUPS | {"grid_steps": 64}, "counterfactuals": "soup"},
+            "65 candidates for two groups alone, beyond max_candidates 64",
+        ),
+        ({"training": SOUPS | {"interpolation": "linear"}}, "interpolation"),
+        ({"value_on": "mixture", "counterfactuals": "closed_form"}, "exists on the pool only"),
+        ({"value_on": "mixture", "counterfactuals": "bound"}, "exists on the pool only"),
+        (
+            {
+                "value_on": "mixture",
+                "payment_rule": "revenue_maximizing",
+                "counterfactuals": "retrain",
+            },
+            "'revenue_maximizing' can't be had with value_on 'mixture'",
+        ),
+        (
+            {
+                "value_on": "mixture",
+                "pool": {"method": "enumerate"},
+                "counterfactuals": "retrain",
+            },
+            "lists everything",
+        ),
+    ],
+)
+def test_methods_that_do_not_fit_together_are_refused_with_the_reason(
+    operator: TestClient,
+    state: AppState,
+    upload_prompts: UploadPrompts,
+    changes: dict[str, Any],
+    told: str,
+) -> None:
+    body = {"pool": {"method": "sample"}, **changes}
+    refused = operator.post("/v1/rounds", json=round_body(upload_prompts(), **body))
+    assert refused.status_code == 422
+    assert refused.json()["param"].split(".")[0] in {*changes, "counterfactual_steps"}
+    assert told in refused.json()["detail"] + str(refused.json()["param"])
+    assert count_rows(state, RoundRow) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"regularizer": {"type": "l2", "coefficient": 3.0}},
+        {"training": {"method": "pool_gradient"}},
+        {"training": {"elastic_reset": {"every": 4}}},
+        {"training": SOUPS | {"interpolation": "delta"}, "counterfactuals": "soup"},
+        {"training": SOUPS | {"single": {"method": "pool_gradient"}}, "counterfactuals": "bound"},
+        {"counterfactuals": "early_stop", "counterfactual_steps": 4},
+        {"counterfactuals": "checkpoints"},
+        {"payment_rule": "revenue_maximizing", "counterfactuals": "closed_form"},
+        {
+            "value_on": "mixture",
+            "pool": {"method": "sample"},
+            "counterfactuals": "retrain",
+        },
+    ],
+)
+def test_every_method_can_be_announced(
+    operator: TestClient, upload_prompts: UploadPrompts, changes: dict[str, Any]
+) -> None:
+    made = operator.post("/v1/rounds", json=round_body(upload_prompts(), **changes))
+    assert made.status_code == 201, made.text
+    announced = made.json()["announcement"]
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            assert (
+                announced[name].items()
+                >= {k: v for k, v in value.items() if not isinstance(v, dict)}.items()
+            )
+        else:
+            assert announced[name] == value
+
+
+def test_settings_without_a_method_are_those_of_the_default_method(
+    operator: TestClient, upload_prompts: UploadPrompts
+) -> None:
+    body = round_body(upload_prompts(), training={"steps": 3}, regularizer={"coefficient": 2.0})
+    made = operator.post("/v1/rounds", json=body)
+    assert made.json()["announcement"]["training"]["method"] == "policy_gradient"
+    assert made.json()["announcement"]["regularizer"] == {"type": "kl", "coefficient": 2.0}
