@@ -94,6 +94,7 @@ class _Announced(NamedTuple):
     """Fields that were announced before the one at hand; None where one of them is wrong itself."""
 
     pool: PoolSettings | None
+    regularizer: Regularizer | None
     training: Training | None
     counterfactuals: CounterfactualMethod | None
     value_on: ValuationBasis | None
@@ -139,6 +140,11 @@ def _value_on_complaint(basis: str, before: _Announced) -> str | None:
         return (
             f"'mixture' can't be had with counterfactuals {before.counterfactuals!r}: the optimum "
             "without a group exists on the pool only"
+        )
+    if before.regularizer and before.regularizer.type == "l2":
+        return (
+            "'mixture' can't be had with regularizer 'l2': off the pool its distance is that of "
+            "whole models, which is no measure for the pool's optimum"
         )
     if before.pool and before.pool.method == "enumerate":
         return "'mixture' adds nothing to pool.method 'enumerate', which lists everything"

@@ -52,6 +52,14 @@ SOUPS = {"method": "rewarded_soups"}
         (
             {
                 "value_on": "mixture",
+                "counterfactuals": "retrain",
+                "regularizer": {"type": "l2", "coefficient": 1.0},
+            },
+            "can't be had with regularizer 'l2'",
+        ),
+        (
+            {
+                "value_on": "mixture",
                 "payment_rule": "revenue_maximizing",
                 "counterfactuals": "retrain",
             },

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from workers.mechanism.arrays import Floats, Indices, checked, checked_finite, refuse_where
+from workers.mechanism.mixture import LOW_SUPPORT_SHARE
 from workers.mechanism.tilting import Tilted, tilt
 from workers.mechanism.worlds import PoolGame, membership, valuations, welfare
-
-LOW_SUPPORT_SHARE = 0.05
-"""An effective sample below this share of the initial model's can't carry a valuation."""
 
 SMALL_POOL_RATIO = 0.5
 """Above this share of log N nats, the pool bounds the divergence and ASW* is underestimated."""

@@ -50,11 +50,17 @@ class StackedAdapters(nn.Module):
     """
 
     def __init__(
-        self, model: Any, *, worlds: int, rank: int, alpha: float, top_layers: int | None, seed: int
+        self,
+        model: Any,
+        *,
+        worlds: int,
+        rank: int,
+        scaling: float,
+        top_layers: int | None,
+        seed: int,
     ):
         super().__init__()
-        self.worlds, self.rank, self.alpha = worlds, rank, alpha
-        self.scaling = alpha / rank
+        self.worlds, self.rank, self.scaling = worlds, rank, scaling
         self.selection: list[int] | None = None
         """The world of each block of rows, or None for the base model alone."""
         layers = model.model.layers
@@ -69,14 +75,23 @@ class StackedAdapters(nn.Module):
 
     @classmethod
     def announced(
-        cls, model: Any, settings: GradientTraining, *, worlds: int, seed: int = 0
+        cls,
+        model: Any,
+        settings: GradientTraining,
+        *,
+        worlds: int,
+        seed: int = 0,
+        rank: int | None = None,
     ) -> "StackedAdapters":
-        """As the announcement describes them; `seed` is idle where parameters are loaded."""
+        """As the announcement describes them; `seed` is idle where parameters are loaded.
+
+        With `rank` there is room for adapters up to that rank; s stays the announced alpha / r.
+        """
         return cls(
             model,
             worlds=worlds,
-            rank=settings.lora_rank,
-            alpha=settings.lora_alpha,
+            rank=settings.lora_rank if rank is None else rank,
+            scaling=settings.lora_alpha / settings.lora_rank,
             top_layers=settings.top_layers,
             seed=seed,
         )
@@ -122,13 +137,49 @@ class StackedAdapters(nn.Module):
 
     @torch.no_grad()
     def load_world_state(self, world: int, state: dict[str, Tensor]) -> None:
-        for kind, parameters in (("A", self.a), ("B", self.b)):
-            for name in parameters:
-                parameters[name][world] = state[_peft_key(name, kind)].to(parameters[name])
+        """Replace one world's parameters by those of `state`, whose rank may be smaller.
+
+        Rows of A and columns of B that the state lacks become zeros, which add nothing to B·A.
+        Raises ValueError for a larger rank, other layers, or other shapes.
+        """
+        rank = rank_of(state)
+        if rank > self.rank:
+            raise ValueError(f"an adapter of rank {rank} has no room in a stack of {self.rank}")
+        expected = {_peft_key(name, kind) for name in self.a for kind in "AB"}
+        if state.keys() != expected:
+            raise ValueError(f"adapters differ in {sorted(state.keys() ^ expected)}")
+        for name in self.a:
+            _fill(self.a[name][world], state[_peft_key(name, "A")], rank, axis=0)
+            _fill(self.b[name][world], state[_peft_key(name, "B")], rank, axis=1)
 
     def parameters_by_world(self) -> list[nn.Parameter]:
         """All parameters; the first axis of each is the world."""
         return [*self.a.values(), *self.b.values()]
+
+
+def rank_of(state: dict[str, Tensor]) -> int:
+    """The rank of an adapter: A is (r, inputs), B is (outputs, r).
+
+    Raises ValueError unless all its matrices have the same.
+    """
+    ranks = {key: tensor.shape[1 if ".lora_B." in key else 0] for key, tensor in state.items()}
+    if len(set(ranks.values())) != 1:
+        raise ValueError(f"an adapter needs one rank, its matrices have {ranks}")
+    return next(iter(ranks.values()))
+
+
+def alpha_at_rank(settings: GradientTraining, rank: int) -> float:
+    """The alpha that gives an adapter of this rank the announced scaling s = alpha / r."""
+    return settings.lora_alpha * rank / settings.lora_rank
+
+
+def _fill(parameter: Tensor, values: Tensor, rank: int, axis: int) -> None:
+    """Copy `values` to the first `rank` places of the axis, and zeros to the others."""
+    place = parameter.narrow(axis, 0, rank)
+    if place.shape != values.shape:  # else copy_ would broadcast an axis of length 1
+        raise ValueError(f"adapter matrix of {tuple(values.shape)}, expected {tuple(place.shape)}")
+    parameter.zero_()
+    place.copy_(values)
 
 
 def _peft_key(name: str, kind: str) -> str:
@@ -146,10 +197,15 @@ def save_peft(
     alpha: float,
     layers: list[int],
 ) -> None:
-    """Write one adapter as `peft` does: adapter_config.json and adapter_model.safetensors."""
+    """Write one adapter as `peft` does: adapter_config.json and adapter_model.safetensors.
+
+    Raises ValueError if `rank` isn't the state's: nobody could load such files.
+    """
     from peft import LoraConfig
     from safetensors.torch import save_file
 
+    if rank_of(state) != rank:
+        raise ValueError(f"rank {rank} announced for an adapter of rank {rank_of(state)}")
     targets = sorted({key.split(".")[-3] for key in state})
     config = LoraConfig(
         r=rank,
