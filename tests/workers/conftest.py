@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from api_schemas.jobs import STAGES, JobInput, ProgressEvent, ReportInput
+from api_schemas.audits import AuditCreate, Audited
+from api_schemas.jobs import (
+    AUDIT_STAGES,
+    STAGES,
+    AuditInput,
+    JobInput,
+    ProgressEvent,
+    ReportInput,
+)
 from api_schemas.outcomes import Valued
 from api_schemas.reward_models import LexicalSpec
 from api_schemas.rounds import Announcement
@@ -73,6 +81,21 @@ class OfflineRound:
     def run(self, *stages: Any) -> None:
         for stage in stages or STAGES[:-1]:
             self.digests[stage] = STAGE_FUNCTIONS[stage](self.context())
+
+    def audited(self, **settings: Any) -> Audited:
+        """Run the audit of the settled round, as a job of its own."""
+        audit = AuditInput(
+            audit_id="aud_" + "a" * 26,
+            settings=AuditCreate.model_validate(settings),
+            round_stages=dict(self.digests),
+        )
+        job = self.job.model_copy(update={"audit": audit})
+        task = TaskContext(job, self.artifacts, self.events.append)
+        inputs = dict(self.digests)
+        for stage in AUDIT_STAGES[:-1]:
+            context = StageContext(job, self.artifacts, self.events.append, inputs, InProcess(task))
+            inputs[stage] = STAGE_FUNCTIONS[stage](context)
+        return Audited.model_validate_json(self.artifacts.get(inputs["retrain"]))
 
     def outcome(self) -> Valued:
         return Valued.model_validate_json(self.artifacts.get(self.digests["value"]))

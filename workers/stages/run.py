@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from api_schemas.jobs import StageName
-from workers.stages import fit_rewards, sample_pool, score, solve, train, value
+from workers.stages import fit_rewards, replay, retrain, sample_pool, score, solve, train, value
 from workers.stages.context import StageContext
 
 STAGE_FUNCTIONS: Mapping[StageName, Callable[[StageContext], str]] = {
@@ -13,5 +13,7 @@ STAGE_FUNCTIONS: Mapping[StageName, Callable[[StageContext], str]] = {
     "solve": solve.run,
     "train": train.run,
     "value": value.run,
+    "replay": replay.run,
+    "retrain": retrain.run,
 }
-"""Each returns the digest of what it leaves. `settle` is the coordinator's."""
+"""Each returns the digest of what it leaves. `settle` and `publish` are the coordinator's."""

@@ -38,8 +38,13 @@ def runs(rules: RoundCreate, scores: Scores) -> list[Run]:
 
     A group whose rewards are all 0 has nothing to say: it is in no run, so the world without it is
     the grand world. A world in which nobody has anything to say has its optimum in the initial
-    model, and is not trained.
+    model, and is not trained. Nor is, in an audit, what the lie does not touch.
     """
+    found = _all_runs(rules, scores)
+    return found if scores.liar is None else [run for run in found if scores.liar in run.members]
+
+
+def _all_runs(rules: RoundCreate, scores: Scores) -> list[Run]:
     speaks_N = np.any(scores.rewards_NXJ, axis=(1, 2))
     if isinstance(rules.training, RewardedSoups):
         return _one_for_each(rules.training, scores.group_ids, speaks_N)

@@ -1,6 +1,6 @@
 """Stage 3: every reward model's scores of both pools, as rewards in [0, 1]."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from api_schemas.errors import BadReport
 from workers.artifacts import ArtifactStore
 from workers.mechanism.arrays import Floats
+from workers.mechanism.audit import FittedLie, Lie
 from workers.mechanism.normalise import ScoreRange, clipping_error, score_range, to_rewards
 from workers.pool.pool import Pool
 from workers.rewards.registry import FittedRewardModel
@@ -36,12 +37,17 @@ class ScoredGroup:
 
 @dataclass(frozen=True)
 class Scores:
-    """Rewards of the n groups that take part, in the order of `groups`; others with reasons."""
+    """Rewards of the n groups that take part, in the order of `groups`; others with reasons.
+
+    In an audit group `liar` may tell a lie; sizes and rewards are then as it reports them.
+    """
 
     groups: list[ScoredGroup]
     excluded: dict[str, str]
     rewards_NXJ: Floats
     holdout_rewards_NXJ: Floats
+    liar: int | None = None
+    lie: FittedLie | None = None
 
     @property
     def sizes_N(self) -> Floats:
@@ -69,6 +75,8 @@ class Scores:
             excluded=meta["excluded"],
             rewards_NXJ=tensors["rewards"].numpy(),
             holdout_rewards_NXJ=tensors["holdout_rewards"].numpy(),
+            liar=meta["liar"],
+            lie=_lie(meta["lie"]),
         )
 
     def to_bytes(self) -> bytes:
@@ -88,8 +96,17 @@ class Scores:
                 "rewards": torch.from_numpy(self.rewards_NXJ),
                 "holdout_rewards": torch.from_numpy(self.holdout_rewards_NXJ),
             },
-            {"groups": groups, "excluded": self.excluded},
+            {
+                "groups": groups,
+                "excluded": self.excluded,
+                "liar": self.liar,
+                "lie": asdict(self.lie) if self.lie else None,
+            },
         )
+
+
+def _lie(told: dict[str, Any] | None) -> FittedLie | None:
+    return FittedLie(Lie(**told["lie"]), ScoreRange(**told["range"])) if told else None
 
 
 def run(context: StageContext) -> str:

@@ -12,6 +12,7 @@ from workers import plots
 from workers.artifacts import ArtifactStore, canonical_json, sha256_of
 from workers.pool.randomness import derived_seed
 from workers.rewards.group_rewards import GroupRewards
+from workers.rewards.lying_rewards import LyingRewards
 from workers.rewards.registry import FittedRewardModel
 from workers.stages.context import StageContext, TaskContext
 from workers.stages.runs import Run, derived_from, runs
@@ -64,7 +65,7 @@ def make_task(
         prompt_weights_X=pool.prompt_weights_X,
         weights_WN=np.array([each.weights_N for each in found]),
         steps_W=[each.steps for each in found],
-        score=group_rewards(context.artifacts, scores),
+        score=_reported_rewards(context.artifacts, scores),
         pool=pool,
         pool_rewards_NXJ=scores.rewards_NXJ,
         holdout=holdout,
@@ -74,10 +75,18 @@ def make_task(
 
 
 def group_rewards(artifacts: ArtifactStore, scores: Scores) -> GroupRewards:
+    """The groups' reward models as they are reported, on the scale of the pool."""
     return GroupRewards(
         models=[FittedRewardModel.from_bytes(artifacts.get(g.model)) for g in scores.groups],
         ranges=[group.range for group in scores.groups],
     )
+
+
+def _reported_rewards(artifacts: ArtifactStore, scores: Scores) -> GroupRewards | LyingRewards:
+    honest = group_rewards(artifacts, scores)
+    if scores.liar is None or scores.lie is None:
+        return honest
+    return LyingRewards(honest, scores.liar, scores.lie)
 
 
 def train_loop(

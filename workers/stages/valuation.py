@@ -22,7 +22,8 @@ class Valuation:
 
     `valued` is what choices and payments rest on: the projection on the pool (`on_pool`), or the
     mixture. `priced` holds the models that the payments price, `choice` the trained ones that each
-    world chose; under `closed_form` the two differ. `initial_log_probs_XJ` is log π₀ on the pool.
+    world chose; under `closed_form` the two differ. `log_probs_KXJ` is log π(y|x) of the
+    candidates on the pool.
     """
 
     game: PoolGame
@@ -35,7 +36,7 @@ class Valuation:
     choice: Choice
     priced: WorldValues
     payments: Payments
-    initial_log_probs_XJ: Floats
+    log_probs_KXJ: Floats
 
     @property
     def delivered(self) -> int:

@@ -4,6 +4,7 @@ import numpy as np
 
 from api_schemas.errors import RoundFailed
 from api_schemas.outcomes import HoldoutValuation, Valued
+from api_schemas.rounds import ValuationBasis
 from workers.mechanism import closed_form
 from workers.mechanism.arrays import Mask
 from workers.mechanism.candidates import choose, eligible_candidates
@@ -37,8 +38,9 @@ from workers.stages.valuation import Valuation
 
 def run(context: StageContext) -> str:
     """Leaves `Valued`: the outcome, and the digests of the delivered adapter's files."""
-    valuation = _value(context)
     rules = context.job.announcement
+    valuation = value_candidates(context, on=rules.value_on)
+    _refuse_negative(context, valuation)
     fresh = None
     if rules.pool.fresh_samples_per_prompt:
         fresh = value_fresh(
@@ -46,7 +48,7 @@ def run(context: StageContext) -> str:
             valuation.game,
             valuation.scores,
             valuation.delivered,
-            valuation.initial_log_probs_XJ,
+            valuation.log_probs_KXJ[INITIAL],
         )
     holdout = _value_holdout(context, valuation)
     files = store_adapter(context, valuation.candidates, valuation.delivered)
@@ -60,7 +62,8 @@ def run(context: StageContext) -> str:
     return digest
 
 
-def _value(context: StageContext) -> Valuation:
+def value_candidates(context: StageContext, on: ValuationBasis) -> Valuation:
+    """Every candidate's value, every world's choice among them, and the payments."""
     rules = context.job.announcement
     game, scores = load_game(context)
     method = COUNTERFACTUALS[rules.counterfactuals]
@@ -68,7 +71,7 @@ def _value(context: StageContext) -> Valuation:
     candidates = candidates_of(context, dict(context.inputs))
     on_pool, log_probs_KXJ = value_on_pool(context, game)
     valued: ProjectedModels | MixtureModels = on_pool
-    if rules.value_on == "mixture":
+    if on == "mixture":
         valued = value_on_mixture(context, game, candidates, log_probs_KXJ) or on_pool
     choice = choose(
         game.sizes_N,
@@ -77,7 +80,7 @@ def _value(context: StageContext) -> Valuation:
         _eligible(method, candidates, game.groups),
     )
     priced = priced_worlds(method, optimum_values(solution, game.coefficient), choice.values)
-    valuation = Valuation(
+    return Valuation(
         game=game,
         scores=scores,
         method=method,
@@ -88,10 +91,8 @@ def _value(context: StageContext) -> Valuation:
         choice=choice,
         priced=priced,
         payments=_payments(rules.payment_rule, game, priced),
-        initial_log_probs_XJ=log_probs_KXJ[INITIAL],
+        log_probs_KXJ=log_probs_KXJ,
     )
-    _refuse_negative(context, valuation)
-    return valuation
 
 
 def _eligible(method: Counterfactuals, candidates: list[Candidate], groups: int) -> Mask:

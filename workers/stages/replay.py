@@ -1,0 +1,96 @@
+"""An audit's first stage: every misreport played in closed form on the round's pool."""
+
+from collections.abc import Iterator, Sequence
+
+from api_schemas.audits import AuditCreate, AuditLine, Strategy
+from api_schemas.jobs import AuditInput
+from workers.mechanism.arrays import Floats
+from workers.mechanism.audit import Lie, Replay, Told
+from workers.mechanism.revenue import surcharges
+from workers.mechanism.worlds import PoolGame
+from workers.stages.context import StageContext
+from workers.stages.score import Scores
+from workers.stages.solve import load_game
+
+
+def run(context: StageContext) -> str:
+    """Leaves `{truth: [AuditLine], misreports: [AuditLine]}`.
+
+    A lie that `revenue_maximizing` would refuse, for it makes the rewards constant, is left out.
+    """
+    settings = audit_of(context).settings
+    game, scores = load_game(context)
+    groups = audited_groups(settings, scores)
+    lies = list(lies_of(settings))
+    truth, misreports = [], []
+    for done, (i, replay) in enumerate(_replays(context, game, groups), start=1):
+        group_id, honest = scores.group_ids[i], replay.truth()
+        truth.append(audit_line(group_id, "truth", 1.0, honest, honest))
+        for strategy, parameter in lies:
+            told = replay.tell(Lie(strategy, parameter))
+            if told is not None:
+                misreports.append(audit_line(group_id, strategy, parameter, told, honest))
+        context.progress("replay", done, len(groups), f"groups, {len(lies)} misreports each")
+    lines = {"truth": truth, "misreports": misreports}
+    return context.artifacts.put_json(
+        {name: [line.model_dump(mode="json") for line in found] for name, found in lines.items()}
+    )
+
+
+def audit_of(context: StageContext) -> AuditInput:
+    """What the job audits. Raises ValueError for the job of a round."""
+    if context.job.audit is None:
+        raise ValueError(f"the job of {context.job.round_id} is no audit")
+    return context.job.audit
+
+
+def audited_groups(settings: AuditCreate, scores: Scores) -> list[int]:
+    """The places of the groups whose reports change."""
+    wanted = settings.group_ids
+    return [i for i, name in enumerate(scores.group_ids) if wanted is None or name in wanted]
+
+
+def lies_of(settings: AuditCreate) -> Iterator[tuple[Strategy, float]]:
+    """The misreports to try for every group. α = 1 tells the truth, and is no lie."""
+    yield from (("inflate" if a > 1 else "deflate", a) for a in settings.alphas if a != 1)
+    yield from (("sharpen", beta) for beta in settings.sharpen_betas if beta != 1)
+    yield from (("oppose", beta) for beta in settings.oppose_betas)
+    if settings.spike:
+        yield "spike", 1.0
+
+
+def surcharges_of(context: StageContext, game: PoolGame) -> Floats | None:
+    """What `revenue_maximizing` adds, which a group's own report can't change; else None."""
+    if context.job.announcement.payment_rule != "revenue_maximizing":
+        return None
+    return surcharges(game)
+
+
+def audit_line(
+    group_id: str, strategy: Strategy | str, parameter: float, told: Told, honest: Told
+) -> AuditLine:
+    return AuditLine.model_validate(
+        {
+            "group_id": group_id,
+            "strategy": strategy,
+            "parameter": parameter,
+            "reported_size": told.reported_size,
+            "valuation": told.valuation,
+            "payment": told.payment,
+            "utility": told.utility,
+            "utility_without_payments": told.utility_without_payments,
+            "gain": told.utility - honest.utility,
+            "gain_without_payments": (
+                told.utility_without_payments - honest.utility_without_payments
+            ),
+        }
+    )
+
+
+def _replays(
+    context: StageContext, game: PoolGame, groups: Sequence[int]
+) -> Iterator[tuple[int, Replay]]:
+    surcharges_N = surcharges_of(context, game)
+    largest = context.job.announcement.max_group_size
+    for i in groups:
+        yield i, Replay(game, i, largest, None if surcharges_N is None else float(surcharges_N[i]))
