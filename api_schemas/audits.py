@@ -31,6 +31,20 @@ class Misreport(Schema):
     strategy: Strategy
     parameter: Factor = Field(1.0, description="α of `inflate`, `deflate`; β of the others.")
 
+    @model_validator(mode="after")
+    def _goes_the_way_it_says(self) -> "Misreport":
+        wrong = {
+            "inflate": (self.parameter < 1, "at least 1"),
+            "deflate": (self.parameter > 1, "at most 1"),
+            "spike": (self.parameter != 1, "1"),
+        }
+        is_wrong, expected = wrong.get(self.strategy, (False, ""))
+        if is_wrong:
+            raise ValueError(
+                f"parameter {self.parameter:g} of {self.strategy!r} must be {expected}"
+            )
+        return self
+
 
 class AuditCreate(Schema):
     """Which misreports to try; every one for every group, in closed form on the pool."""
@@ -56,7 +70,9 @@ class AuditCreate(Schema):
     )
 
     @model_validator(mode="after")
-    def _something_to_try(self) -> "AuditCreate":
+    def _something_to_try_once(self) -> "AuditCreate":
+        if self.group_ids is not None and len(set(self.group_ids)) < len(self.group_ids):
+            raise ValueError("group_ids names a group twice")
         if self.misreports_per_group == 0 and not self.retrain:
             raise ValueError("alphas, sharpen_betas and oppose_betas are empty and spike is false")
         return self
@@ -107,7 +123,9 @@ class Audit(Schema):
     job_id: JobId
     settings: AuditCreate
     payment_rule: PaymentRule
-    result: AuditResult | None = Field(description="Null until the job has succeeded.")
+    result: AuditResult | None = Field(
+        description="Null until the job has succeeded, and in lists, as it may be long."
+    )
     result_digest: Sha256 | None
     plot_digest: Sha256 | None = Field(description="Of the SVG at `/v1/audits/{id}/plot.svg`.")
     created_at: Timestamp

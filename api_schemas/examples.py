@@ -9,6 +9,7 @@ from typing import Any
 _ID = "01jd2m8x3k5v7w9y0a1b2c3d4e"
 _GROUP, _FILE, _ROUND = f"grp_{_ID}", f"file_{_ID}", f"rnd_{_ID}"
 _JOB, _MODEL, _INVOICE, _RECEIPT = f"job_{_ID}", f"mdl_{_ID}", f"inv_{_ID}", f"rcpt_{_ID}"
+_AUDIT, _AUDIT_JOB = f"aud_{_ID}", "job_01jd2m8x3k5v7w9y0a1b2c3d4f"
 
 _ANNOUNCEMENT_DIGEST = "sha256:17ef08b1c9cbde9aba12462bd4cfcc06e2c432cfca32de9d71801f4c93042771"
 _REPORT_DIGEST = "sha256:5b575ed2350b1c04694c043733fae2ee7236869e56da1c70846b9d46c3209f28"
@@ -18,6 +19,9 @@ _PROMPTS = "sha256:3f0b7c1d9e4a52688d7b1f6e0c93a5d42e8b6f70a1c9d3e5b7f2a4c6e8d0b
 _POOL = "sha256:c2a9e4f7b1d3058697e6d5c4b3a2f1e0d9c8b7a6f5e4d3c2b1a0f9e8d7c6b5a4"
 _FITTED = "sha256:5d8e1c7a3b9f2064e7d1a8c5b2f9e6034d7a1b8c5e2f90637d4a1e8b5c2f9063"
 _ADAPTER = "sha256:71c4e9a2d5b8f0361e7c4a9d2b5f80e3617c4e9a2d5b8f0361e7c4a9d2b5f80e"
+_OUTCOME = "sha256:2b7d4f9a1c6e8035d2f7a4c9e1b6083d5f2a7c4e9b1d6f8032a5c7e4d9b1f608"
+_AUDITED = "sha256:84d1b6e3f8a5c2079e4d1b6a3f8c5e2079b4e1d6a3f8c5b2079e4d1a6b3f8c52"
+_PLOT = "sha256:b95e2c7f4a1d8036e9b5c2f7a4d1e8036b9e5c2a7f4d1b8036e9c5b2f7a4d1e8"
 _WEIGHTS = "sha256:e80f5b2d9a4c7e1630f8b5d2a9e4c7163e08f5b2d9a4c7e1630f8b5d2a9e4c71"
 
 PROBLEM: dict[str, Any] = {
@@ -156,7 +160,9 @@ def _stage(name: str, status: str, seconds: float | None, digest: str | None) ->
 JOB: dict[str, Any] = {
     "object": "job",
     "id": _JOB,
+    "kind": "round",
     "round_id": _ROUND,
+    "audit_id": None,
     "status": "running",
     "stages": [
         _stage("fit_rewards", "done", 1.5, _FITTED),
@@ -232,6 +238,7 @@ OUTCOME: dict[str, Any] = {
             "valuation": 0.6875,
             "others_welfare_without": 6.25,
             "others_welfare_with": 5.875,
+            "counterfactual_gap": 0.75,
             "payment": 0.375,
             "surcharge": None,
             "amount_micro_units": 375_000,
@@ -269,6 +276,112 @@ OUTCOME: dict[str, Any] = {
     "warnings": [],
     "pool_digest": _POOL,
     "adapter_digest": _ADAPTER,
+}
+
+CERTIFICATE: dict[str, Any] = {
+    "object": "certificate",
+    **{
+        name: OUTCOME[name]
+        for name in (
+            "round_id",
+            "announcement_digest",
+            "counterfactuals",
+            "payment_rule",
+            "regularizer",
+            "value_on",
+            "certificate",
+            "holdout",
+            "warnings",
+        )
+    },
+    "worlds": [
+        {
+            name: _GRAND_WORLD[name]
+            for name in (
+                "world",
+                "without_group_id",
+                "optimality_gap",
+                "effective_samples_mean",
+                "effective_samples_minimum",
+                "low_support_prompts",
+                "support_ratio",
+            )
+        }
+    ],
+    "groups": [
+        {"group_id": _GROUP, "size": 7, "reward_error": 0.03125, "reward_error_bound": 0.4375}
+    ],
+    "audited": {
+        "audits": 1,
+        "largest_gain": -0.3125,
+        "largest_gain_without_payments": 0.4375,
+        "largest_gain_retrained": None,
+    },
+    "digests": {
+        "announcement": _ANNOUNCEMENT_DIGEST,
+        "pool": _POOL,
+        "adapter": _ADAPTER,
+        "outcome": _OUTCOME,
+        "base_model_revision": _BASE_MODEL_REVISION,
+        "prompts": _PROMPTS,
+        "stages": {"fit_rewards": _FITTED, "settle": _OUTCOME},
+        "code_version": "0.1.0",
+    },
+}
+
+AUDIT_CREATE: dict[str, Any] = {
+    "group_ids": [_GROUP],
+    "alphas": [2.0],
+    "sharpen_betas": [],
+    "oppose_betas": [],
+    "spike": False,
+    "retrain": [],
+}
+
+AUDIT: dict[str, Any] = {
+    "object": "audit",
+    "id": _AUDIT,
+    "round_id": _ROUND,
+    "job_id": _AUDIT_JOB,
+    "settings": AUDIT_CREATE,
+    "payment_rule": "affine_maximizer",
+    "result": {
+        "truth": [
+            {
+                "group_id": _GROUP,
+                "strategy": "truth",
+                "parameter": 1.0,
+                "reported_size": 7,
+                "valuation": 0.75,
+                "payment": 0.5,
+                "utility": 4.75,
+                "utility_without_payments": 5.25,
+                "gain": 0.0,
+                "gain_without_payments": 0.0,
+            }
+        ],
+        "misreports": [
+            {
+                "group_id": _GROUP,
+                "strategy": "inflate",
+                "parameter": 2.0,
+                "reported_size": 14,
+                "valuation": 0.8125,
+                "payment": 1.25,
+                "utility": 4.4375,
+                "utility_without_payments": 5.6875,
+                "gain": -0.3125,
+                "gain_without_payments": 0.4375,
+            }
+        ],
+        "retrained": [],
+        "largest_gain": -0.3125,
+        "largest_gain_without_payments": 0.4375,
+        "largest_gain_retrained": None,
+    },
+    "result_digest": _AUDITED,
+    "plot_digest": _PLOT,
+    "created_at": "2030-01-09T10:00:00.000Z",
 }
 
 INVOICE: dict[str, Any] = {

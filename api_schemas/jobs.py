@@ -1,17 +1,31 @@
 """Jobs, their events, and the input a job hands to the workers."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from api_schemas import examples
+from api_schemas.audits import AuditCreate
 from api_schemas.base import Schema, Timestamp
-from api_schemas.ids import EventId, GroupId, JobId, RoundId, Sha256
+from api_schemas.ids import AuditId, EventId, GroupId, JobId, RoundId, Sha256
 from api_schemas.reward_models import RewardModelSpec
 from api_schemas.rounds import Announcement, RoundFailure
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-StageName = Literal["fit_rewards", "sample_pool", "score", "solve", "train", "value", "settle"]
+JobKind = Literal["round", "audit"]
+StageName = Literal[
+    "fit_rewards",
+    "sample_pool",
+    "score",
+    "solve",
+    "train",
+    "value",
+    "settle",
+    "replay",
+    "retrain",
+    "publish",
+]
 STAGES: tuple[StageName, ...] = (
     "fit_rewards",
     "sample_pool",
@@ -21,6 +35,12 @@ STAGES: tuple[StageName, ...] = (
     "value",
     "settle",
 )
+"""What the job of a round does; the last is the service's own, as in an audit's."""
+AUDIT_STAGES: tuple[StageName, ...] = ("replay", "retrain", "publish")
+
+
+def stages_of(kind: JobKind) -> tuple[StageName, ...]:
+    return STAGES if kind == "round" else AUDIT_STAGES
 
 
 class StageProgress(Schema):
@@ -38,7 +58,11 @@ class Job(Schema):
 
     object: Literal["job"] = "job"
     id: JobId
+    kind: JobKind = Field(
+        "round", description="A closed round's own job, or an audit of a settled one."
+    )
     round_id: RoundId
+    audit_id: AuditId | None = None
     status: JobStatus
     stages: list[StageProgress]
     attempts: int = Field(description="How often a coordinator has claimed it.")
@@ -111,6 +135,16 @@ class ReportInput(Schema):
     )
 
 
+class AuditInput(Schema):
+    """What the job of an audit has beyond its round's input."""
+
+    audit_id: AuditId
+    settings: AuditCreate
+    round_stages: dict[StageName, Sha256] = Field(
+        description="What the stages of the settled round left, which the audit starts from."
+    )
+
+
 class JobInput(Schema):
     """Everything a job's stages depend on; nothing else may influence an outcome."""
 
@@ -118,3 +152,14 @@ class JobInput(Schema):
     announcement: Announcement
     announcement_digest: Sha256
     reports: list[ReportInput] = Field(description="Sorted by group id.")
+    audit: AuditInput | None = Field(None, description="Null for the job of the round itself.")
+
+    @property
+    def kind(self) -> JobKind:
+        return "round" if self.audit is None else "audit"
+
+    def stage_inputs(self, finished: Mapping[StageName, str]) -> dict[StageName, str]:
+        """The artifacts that the next stage starts from: those of the job's `finished` stages, and
+        of its round's stages if it is an audit."""
+        before = self.audit.round_stages if self.audit else {}
+        return {**before, **finished}

@@ -56,6 +56,11 @@ class GroupOutcome(Schema):
         "round of fewer than three.",
     )
     others_welfare_with: float | None = Field(None, description="ASW₋ᵢ of the chosen model.")
+    counterfactual_gap: float | None = Field(
+        None,
+        description="Optimality gap of the world without the group: without a surcharge its "
+        "payment is at least minus this. Null for a group in a round of fewer than three.",
+    )
     payment: float | None = Field(
         None,
         description="The difference of these two, and the surcharge: agent·reward units.",

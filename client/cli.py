@@ -8,11 +8,11 @@ import typer
 from typer.core import TyperGroup
 
 from api_schemas.errors import TruthtuneError
-from client.commands import files, groups, invoices, jobs, models, reports, rounds
+from client.commands import audits, files, groups, invoices, jobs, models, reports, rounds
 from client.commands.context import Address
 
 _DEFAULT_URL = "http://127.0.0.1:8321"
-_MOUNTED = ("service.cli", "workers.cli")
+_MOUNTED = ("workers.cli", "service.cli")
 """Modules with a Typer `app`; imported only for a command that is not the client's, or for help."""
 
 
@@ -70,6 +70,7 @@ app.add_typer(rounds.app, name="round")
 app.add_typer(reports.app, name="report")
 app.add_typer(jobs.app, name="job")
 app.add_typer(models.app, name="model")
+app.command("audit")(audits.audit)
 app.add_typer(invoices.invoices, name="invoice")
 app.add_typer(invoices.receipts, name="receipt")
 

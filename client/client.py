@@ -3,6 +3,7 @@
 from types import TracebackType
 from typing import Self
 
+from client.audits import Audits
 from client.http import Connection
 from client.jobs import Jobs
 from client.models import Models
@@ -24,6 +25,7 @@ class Truthtune:
         self.rounds = Rounds(self._connection)
         self.jobs = Jobs(self._connection)
         self.models = Models(self._connection)
+        self.audits = Audits(self._connection)
         self.invoices = Invoices(self._connection)
         self.receipts = Receipts(self._connection)
 

@@ -1,6 +1,7 @@
 """What a job's events tell so far: stages, worlds, warnings. Plain values, no display."""
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,11 @@ class StageState:
     unit: str = ""
 
 
+def states_of(stages: Iterable[str]) -> dict[str, StageState]:
+    """The stages by name, none of them begun."""
+    return {name: StageState() for name in stages}
+
+
 @dataclass
 class WorldState:
     """Figures of one world; the `held_out` one is of the pool that decides early stopping."""
@@ -34,9 +40,9 @@ class WorldState:
 
 @dataclass
 class JobState:
-    stages: dict[str, StageState] = field(
-        default_factory=lambda: {name: StageState() for name in STAGES}
-    )
+    """`stages` are those of a round's job, unless others are given."""
+
+    stages: dict[str, StageState] = field(default_factory=lambda: states_of(STAGES))
     worlds: dict[str, WorldState] = field(default_factory=dict)
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=_WARNINGS_KEPT))
     status: str = "queued"

@@ -37,6 +37,10 @@ class Jobs(Resource):
         """Queue a failed or cancelled job again; stages that are done are kept."""
         return self._connection.act(Job, f"/v1/jobs/{job_id}/retry")
 
+    def plot(self, job_id: str, name: str = "reward_drift") -> bytes:
+        """A drawing that the job's stages left, as SVG."""
+        return self._connection.send("GET", f"/v1/jobs/{job_id}/plots/{name}.svg").content
+
     def stream(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
         """Events with a `sequence` above `after`, as they happen, until the job has ended.
 

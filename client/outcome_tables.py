@@ -6,7 +6,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from api_schemas.ledger import Invoice, Receipt
-from api_schemas.outcomes import Outcome, WorldOutcome
+from api_schemas.outcomes import HoldoutValuation, IncentiveCertificate, Outcome, WorldOutcome
+from api_schemas.rounds import Regularizer
 from client.progress import named, world_name
 
 MICRO = 1_000_000
@@ -21,17 +22,24 @@ def money(micro_units: int | None, currency: str) -> str:
 
 
 def group_table(outcome: Outcome, names: Mapping[str, str]) -> Table:
-    """One line a group; valuations are per agent, payment and utility for the whole group."""
-    table = _table("groups", ["group"], ["size", "v under π₀", "v tuned", "payment", "utility"])
+    """One line a group; valuations are per agent, payment and utility for the whole group.
+
+    The surcharge is part of the payment, and has a column where there is one.
+    """
+    surcharged = any(line.surcharge is not None for line in outcome.groups)
+    payment = ["payment", "surcharge"] if surcharged else ["payment"]
+    numbers = ["size", "v under π₀", "v tuned", *payment, "utility"]
+    table = figure_table("groups", ["group"], numbers)
     table.add_column("amount", justify="right")
     for line in outcome.groups:
         table.add_row(
             names.get(line.group_id, line.group_id),
             str(line.size),
-            _figure(line.valuation_initial),
-            _figure(line.valuation),
-            _figure(line.payment),
-            _figure(line.utility),
+            figure(line.valuation_initial),
+            figure(line.valuation),
+            figure(line.payment),
+            *([figure(line.surcharge)] if surcharged else []),
+            figure(line.utility),
             line.excluded or money(line.amount_micro_units, outcome.currency),
         )
     return table
@@ -42,8 +50,8 @@ def world_outcome_table(outcome: Outcome, names: Mapping[str, str]) -> Table:
 
     ESS: effective samples of the pool, the mean and the smallest over the prompts.
     """
-    numbers = ["ASW(π₀)", "ASW", "ASW*", "gap", "KL", "ESS", "min"]
-    table = _table("worlds on the pool", ["world", "chosen"], numbers)
+    numbers = ["ASW(π₀)", "ASW", "ASW*", "gap", _divergence(outcome), "ESS", "min"]
+    table = figure_table("worlds on the pool", ["world", "chosen"], numbers)
     for world in outcome.worlds:
         table.add_row(world_name(world.world, names), *_world_cells(world, names))
     if outcome.delivered is not None:
@@ -52,7 +60,7 @@ def world_outcome_table(outcome: Outcome, names: Mapping[str, str]) -> Table:
 
 
 def invoice_table(invoices: Sequence[Invoice], names: Mapping[str, str]) -> Table:
-    table = _table("invoices", ["number", "group", "status"], ["amount"])
+    table = figure_table("invoices", ["number", "group", "status"], ["amount"])
     for invoice in invoices:
         amount = money(invoice.amount_micro_units, invoice.currency)
         name = names.get(invoice.group_id, invoice.group_id)
@@ -63,7 +71,7 @@ def invoice_table(invoices: Sequence[Invoice], names: Mapping[str, str]) -> Tabl
 def receipt_table(receipt: Receipt, names: Mapping[str, str]) -> Table:
     """Every field of the body, and the digest that fixes them."""
     group = names.get(receipt.body.group_id, receipt.body.group_id)
-    table = _table(f"receipt {receipt.id} of the {group}", ["field"], [])
+    table = figure_table(f"receipt {receipt.id} of the {group}", ["field"], [])
     table.add_column("value", overflow="fold")
     for name, value in receipt.body.model_dump(mode="json").items():
         table.add_row(name, "-" if value is None else str(value))
@@ -72,46 +80,71 @@ def receipt_table(receipt: Receipt, names: Mapping[str, str]) -> Table:
 
 
 def summary_lines(outcome: Outcome, names: Mapping[str, str]) -> list[str]:
-    """Fresh samples, certificate and warnings in words."""
-    certificate = outcome.certificate
-    lines = [
-        certificate.guarantee,
-        f"no misreport gains more than {certificate.largest_gain:.4f} agent·reward units "
-        f"({money(certificate.largest_gain_micro_units, outcome.currency)})",
-    ]
+    """Certificate, held-out and fresh samples, and warnings, in words."""
+    lines = certificate_lines(outcome.certificate, outcome.currency)
+    if outcome.holdout is not None:
+        lines.append(holdout_line(outcome.holdout, outcome.regularizer))
     if outcome.fresh is not None:
         fresh = outcome.fresh
         lines.append(
             f"on {fresh.samples} fresh samples ASW went from {fresh.welfare_initial:.3f} ± "
             f"{fresh.welfare_initial_standard_error:.3f} to {fresh.welfare:.3f} ± "
             f"{fresh.welfare_standard_error:.3f}: a gain of {fresh.gain:.3f} ± "
-            f"{fresh.gain_standard_error:.3f} at KL {fresh.divergence:.3f}"
+            f"{fresh.gain_standard_error:.3f} at {_divergence(outcome)} {fresh.divergence:.3f}"
         )
     return [*lines, *(f"warning: {named(warning, names)}" for warning in outcome.warnings)]
+
+
+def certificate_lines(certificate: IncentiveCertificate, currency: str | None = None) -> list[str]:
+    """The guarantee, the bound (in money too, if the currency is known), and what it rests on."""
+    bound = f"no misreport gains more than {certificate.largest_gain:.4f} agent·reward units"
+    if currency is not None:
+        bound += f" ({money(certificate.largest_gain_micro_units, currency)})"
+    if certificate.estimate:
+        bound += ", by an estimate: models were valued beyond the pool"
+    figures = [certificate.figures] if certificate.figures else []
+    return [certificate.guarantee, bound, *figures]
+
+
+def holdout_line(holdout: HoldoutValuation, regularizer: Regularizer) -> str:
+    return (
+        f"on the held-out pool ASW went from {holdout.welfare_initial:.3f} to "
+        f"{holdout.welfare:.3f}, {holdout.optimality_gap:.3f} below the optimum there, at "
+        f"{regularizer.type.upper()} {holdout.divergence:.3f}"
+    )
+
+
+def _divergence(outcome: Outcome) -> str:
+    return outcome.regularizer.type.upper()
 
 
 def _world_cells(world: WorldOutcome, names: Mapping[str, str]) -> list[str]:
     return [
         _chosen(world, names),
-        _figure(world.welfare_initial),
-        _figure(world.welfare),
-        _figure(world.welfare_optimum),
-        _figure(world.optimality_gap),
-        _figure(world.divergence),
+        figure(world.welfare_initial),
+        figure(world.welfare),
+        figure(world.welfare_optimum),
+        figure(world.optimality_gap),
+        figure(world.divergence),
         f"{world.effective_samples_mean:.1f}",
         f"{world.effective_samples_minimum:.1f}",
     ]
 
 
 def _chosen(world: WorldOutcome, names: Mapping[str, str]) -> str:
-    """A world's own adapter by its step alone, another world's by its name too."""
+    """A world's own adapter by its step alone, another world's by its name too.
+
+    A soup is shown as it is called, but with the groups' names.
+    """
     name, _, step = world.chosen.rpartition("@")
-    if not name:
-        return {"initial": "π₀", "pool_optimum": "optimum"}.get(world.chosen, world.chosen)
+    if not name or not step.isdecimal():
+        known = {"initial": "π₀", "pool_optimum": "optimum"}
+        return known.get(world.chosen, named(world.chosen, names))
     return f"step {step}" if name == world.world else f"{world_name(name, names)}, step {step}"
 
 
-def _table(title: str, texts: list[str], numbers: list[str]) -> Table:
+def figure_table(title: str, texts: list[str], numbers: list[str]) -> Table:
+    """An empty table with columns of texts, then of right-aligned numbers."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for text in texts:
         table.add_column(text)
@@ -120,5 +153,5 @@ def _table(title: str, texts: list[str], numbers: list[str]) -> Table:
     return table
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"

@@ -1,6 +1,6 @@
 """A job as it runs: a live display on a terminal, one line an event elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from api_schemas.jobs import JobEvent
-from client.job_state import JobState, StageState, WorldState
+from api_schemas.jobs import STAGES, JobEvent
+from client.job_state import JobState, StageState, WorldState, states_of
 
 _REFRESHES_PER_SECOND = 4
 _UNPRINTED = frozenset({"stage_progress"})
@@ -21,11 +21,16 @@ _UNPRINTED = frozenset({"stage_progress"})
 class JobProgress:
     """Shows every event given to `show`, while it is entered.
 
-    `names` maps group ids to names that people know.
+    `names` maps group ids to names that people know; `stages` are the job's, if not a round's.
     """
 
-    def __init__(self, console: Console, names: Mapping[str, str] | None = None):
-        self.state = JobState()
+    def __init__(
+        self,
+        console: Console,
+        names: Mapping[str, str] | None = None,
+        stages: Iterable[str] = STAGES,
+    ):
+        self.state = JobState(states_of(stages))
         self._console = console
         self._names = names or {}
         self._live: Live | None = None

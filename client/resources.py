@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from api_schemas.base import ListPage
+from api_schemas.certificates import Certificate
 from api_schemas.errors import InvalidInput
 from api_schemas.files import File, FilePurpose
 from api_schemas.groups import Group, GroupCreate, Key, KeyCreate, KeyWithSecret
@@ -121,6 +122,10 @@ class Rounds(Resource):
     def outcome(self, round_id: str) -> Outcome:
         """What a settled round found: the operator sees every group's line, a group its own."""
         return self._connection.get(Outcome, f"/v1/rounds/{round_id}/outcome")
+
+    def certificate(self, round_id: str) -> Certificate:
+        """What a false report gains at most, and what that rests on."""
+        return self._connection.get(Certificate, f"/v1/rounds/{round_id}/certificate")
 
     def put_report(self, round_id: str, report: ReportPut) -> Report:
         """Submit or replace the report of the key's group."""

@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
+import service.audits.endpoints
 import service.files.endpoints
 import service.groups.endpoints
 import service.health
@@ -41,6 +42,7 @@ _ROUTERS = (
     service.jobs.endpoints.router,
     service.models.endpoints.router,
     service.outcomes.endpoints.router,
+    service.audits.endpoints.router,
     service.ledger.endpoints.router,
 )
 

@@ -17,7 +17,7 @@ def record(session: Session, actor: Principal | str, action: str, subject: str) 
     name = actor if isinstance(actor, str) else f"{actor.owner_id}/{actor.key_id}"
     session.add(
         AuditRow(
-            id=new_id("aud"),
+            id=new_id("log"),
             actor=name,
             action=action,
             subject=subject,

@@ -1,4 +1,4 @@
-"""The coordinator: closes due rounds, claims their jobs, drives the stages, settles.
+"""The coordinator: closes due rounds, claims jobs, drives their stages, settles or publishes.
 
 Any number may run. What they agree on is in the database; whatever one leaves behind when it is
 killed, another takes up: finished stages by their digests, the stage in flight from its start.
@@ -16,11 +16,13 @@ from typing import Protocol
 
 import structlog
 
+from api_schemas.audits import Audited
 from api_schemas.errors import TruthtuneError
-from api_schemas.jobs import STAGES, JobInput, ProgressEvent, StageName
+from api_schemas.jobs import JobInput, ProgressEvent, StageName, stages_of
 from api_schemas.outcomes import Valued
 from api_schemas.rounds import RoundFailure
 from service import logs
+from service.audits import publishing
 from service.database import Database
 from service.jobs import leases
 from service.jobs.keeper import LeaseKeeper
@@ -182,7 +184,7 @@ class Coordinator:
     def _run_stages(self, keeper: LeaseKeeper) -> None:
         held = keeper.held
         digests = dict(held.digests)
-        for stage in STAGES:
+        for stage in stages_of(held.job.kind):
             if stage in digests:
                 continue
             if self._must_stop(keeper):
@@ -191,6 +193,9 @@ class Coordinator:
                 leases.start_stage(session, held, stage)
             if stage == "settle":
                 self._settle(held, digests["value"])
+                return
+            if stage == "publish":
+                self._publish(held, digests["retrain"])
                 return
             digests[stage] = self._run_stage(keeper, stage, digests)
             with self._database.write() as session:
@@ -203,7 +208,7 @@ class Coordinator:
             return self._running_cluster().run_stage(
                 stage,
                 keeper.held.job,
-                digests,
+                keeper.held.job.stage_inputs(digests),
                 keeper.record,
                 lambda: self._must_stop(keeper),
             )
@@ -219,6 +224,14 @@ class Coordinator:
         with self._database.write() as session:
             posting.settle(session, held, valued, archive, outcome_digest)
         log.info("round_settled", job_id=held.job_id, round_id=held.job.round_id)
+
+    def _publish(self, held: leases.Claim, audited_digest: str) -> None:
+        audited = Audited.model_validate(self._artifacts.get_json(audited_digest))
+        self._artifacts.get(audited.plot_sha256)  # raises unless it is there, and whole
+        result_digest = self._artifacts.put_json(audited.result.model_dump(mode="json"))
+        with self._database.write() as session:
+            publishing.publish(session, held, audited, result_digest)
+        log.info("audit_published", job_id=held.job_id, round_id=held.job.round_id)
 
     def _must_stop(self, keeper: LeaseKeeper) -> bool:
         return self._stop.is_set() or keeper.must_stop()

@@ -32,8 +32,41 @@ class RangeNotSatisfiable(TruthtuneError):
     code = "range_not_satisfiable"
 
 
+DRAWING_RESPONSES: dict[int | str, dict[str, Any]] = DOWNLOAD_RESPONSES | {
+    200: {
+        "description": "The drawing; `ETag` and `Repr-Digest` carry its sha256.",
+        "content": {"image/svg+xml": {"schema": {"type": "string"}}},
+    }
+}
+
+
+def drawing_response(
+    request: Request, artifacts: ArtifactStore, digest: str, filename: str
+) -> Response:
+    """The SVG `digest`, for a browser to show; in it nothing runs, and nothing is fetched."""
+    response = blob_response(
+        request,
+        artifacts,
+        digest,
+        len(artifacts.get(digest)),
+        filename,
+        media_type="image/svg+xml",
+        disposition="inline",
+    )
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    response.headers["Content-Security-Policy"] = policy
+    return response
+
+
 def blob_response(
-    request: Request, artifacts: ArtifactStore, digest: str, size: int, filename: str
+    request: Request,
+    artifacts: ArtifactStore,
+    digest: str,
+    size: int,
+    filename: str,
+    *,
+    media_type: str = "application/octet-stream",
+    disposition: str = "attachment",
 ) -> Response:
     """The blob `digest` of `size` bytes; answers If-None-Match, and one Range with If-Range.
 
@@ -43,7 +76,7 @@ def blob_response(
     headers = {
         "ETag": etag,
         "Accept-Ranges": "bytes",
-        "Content-Disposition": f"attachment; filename*=utf-8''{quote(filename, safe='')}",
+        "Content-Disposition": f"{disposition}; filename*=utf-8''{quote(filename, safe='')}",
         "Repr-Digest": f"sha-256=:{_base64(digest)}:",
         # What is uploaded must never run in a browser on the service's origin.
         "X-Content-Type-Options": "nosniff",
@@ -59,9 +92,7 @@ def blob_response(
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)
     blob = artifacts.open(digest)
-    return StreamingResponse(
-        _chunks(blob, start, end), status, headers, media_type="application/octet-stream"
-    )
+    return StreamingResponse(_chunks(blob, start, end), status, headers, media_type=media_type)
 
 
 def _parse_range(asked: str, size: int) -> tuple[int, int] | None:

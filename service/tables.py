@@ -9,10 +9,12 @@ from sqlalchemy import (
     CheckConstraint,
     DateTime,
     ForeignKey,
+    Index,
     MetaData,
     String,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -121,12 +123,25 @@ class ReportRow(Base):
 
 
 class JobRow(Base):
-    """A job and its lease. A write needs the row's `fencing_token`, which each claim raises."""
+    """A job and its lease. A write needs the row's `fencing_token`, which each claim raises.
+
+    A round has one job of kind `round`, and any number of kind `audit`.
+    """
 
     __tablename__ = "jobs"
+    __table_args__ = (
+        Index(
+            "uq_jobs_round_id",
+            "round_id",
+            unique=True,
+            sqlite_where=text("kind = 'round'"),
+            postgresql_where=text("kind = 'round'"),
+        ),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"), unique=True)
+    kind: Mapped[str] = mapped_column(default="round")
+    round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"))
     status: Mapped[str] = mapped_column(index=True)
     input: Mapped[dict[str, Any]]
     attempts: Mapped[int] = mapped_column(default=0)
@@ -186,6 +201,25 @@ class OutcomeRow(Base):
     round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"), primary_key=True)
     payload: Mapped[dict[str, Any]]
     digest: Mapped[str]
+    code_version: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
+class IncentiveAuditRow(Base):
+    """A settled round played again; the fields that may be null are filled when its job ends."""
+
+    __tablename__ = "audits"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"), index=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    settings: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    result_digest: Mapped[str | None]
+    plot_digest: Mapped[str | None]
+    largest_gain: Mapped[float | None]
+    largest_gain_without_payments: Mapped[float | None]
+    largest_gain_retrained: Mapped[float | None]
     created_at: Mapped[datetime]
 
 
@@ -245,7 +279,7 @@ class IdempotencyRow(Base):
 
 
 class AuditRow(Base):
-    """Append-only: who did what to whom."""
+    """Append-only: who did what to whom. Audits of incentives are IncentiveAuditRow."""
 
     __tablename__ = "audit_log"
 

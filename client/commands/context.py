@@ -84,6 +84,14 @@ def read_document(path: Path) -> Any:
         raise InvalidInput(f"{path} is not {kind}: {error}") from None
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Raises InvalidInput, naming the file, if it can't be written."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise InvalidInput(f"{path} can't be written: {error.strerror}") from None
+
+
 def validated(kind: Any, value: Any, source: str) -> Any:
     """`value` as `kind`. Raises InvalidInput, one line, that names field, reason and value."""
     try:

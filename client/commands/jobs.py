@@ -1,11 +1,23 @@
-"""`truthtune job …`: watch the computation of a closed round."""
+"""`truthtune job …`: watch the computation of a closed round, or of an audit."""
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from client.commands.context import AsJson, connect, console, print_many, print_one
+from api_schemas.jobs import Job
+from client.commands.context import (
+    AsJson,
+    connect,
+    console,
+    print_json,
+    print_many,
+    print_one,
+    write_file,
+)
 from client.progress import JobProgress
 
-app = typer.Typer(no_args_is_help=True, help="Jobs: the computation of a closed round.")
+app = typer.Typer(no_args_is_help=True, help="Jobs: the computation of a round or an audit.")
 
 
 @app.command()
@@ -15,11 +27,17 @@ def watch(context: typer.Context, job_id: str, as_json: AsJson = False) -> None:
         if as_json:
             job = client.jobs.wait(job_id, lambda event: typer.echo(event.model_dump_json()))
         else:
-            with JobProgress(console()) as progress:
+            stages = [stage.name for stage in client.jobs.get(job_id).stages]
+            with JobProgress(console(), stages=stages) as progress:
                 job = client.jobs.wait(job_id, progress.show)
+    exit_unless_succeeded(job)
+
+
+def exit_unless_succeeded(job: Job) -> None:
+    """Ends the command with status 1, and says why, if the job came to nothing."""
     if job.status != "succeeded":
         reason = f": {job.error.message}" if job.error else ""
-        typer.echo(f"truthtune: job {job_id} {job.status}{reason}", err=True)
+        typer.echo(f"truthtune: job {job.id} {job.status}{reason}", err=True)
         raise typer.Exit(1)
 
 
@@ -34,8 +52,25 @@ def show(context: typer.Context, job_id: str, as_json: AsJson = False) -> None:
 def list_jobs(context: typer.Context, as_json: AsJson = False) -> None:
     """Jobs, newest first."""
     with connect(context) as client:
-        columns = ["id", "round_id", "status", "attempts", "created_at", "finished_at"]
+        columns = ["id", "kind", "round_id", "status", "attempts", "created_at", "finished_at"]
         print_many(client.jobs.list(), columns, as_json)
+
+
+@app.command()
+def plot(
+    context: typer.Context,
+    job_id: str,
+    out: Annotated[Path, typer.Option(help="The SVG file to write.")],
+    as_json: AsJson = False,
+) -> None:
+    """Draw a training's reward against its distance from the initial model (operator)."""
+    with connect(context) as client:
+        drawing = client.jobs.plot(job_id)
+    write_file(out, drawing)
+    if as_json:
+        print_json({"job_id": job_id, "plot": str(out)})
+    else:
+        typer.echo(out)
 
 
 @app.command()

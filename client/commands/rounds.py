@@ -7,6 +7,7 @@ import typer
 
 from api_schemas.outcomes import Outcome
 from api_schemas.rounds import RoundCreate
+from client.certificate_tables import certificate_parts
 from client.commands.context import (
     AsJson,
     connect,
@@ -84,6 +85,19 @@ def outcome(context: typer.Context, round_id: str, as_json: AsJson = False) -> N
         print_one(found, as_json)
     else:
         _print_outcome(found)
+
+
+@app.command()
+def certificate(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
+    """What a false report gains at most, what that rests on, and all digests."""
+    with connect(context) as client:
+        found = client.rounds.certificate(round_id)
+    if as_json:
+        print_one(found, as_json)
+        return
+    screen = console()
+    for part in certificate_parts(found, {}):
+        screen.print(part, soft_wrap=True)
 
 
 def _print_outcome(outcome: Outcome) -> None:

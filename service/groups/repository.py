@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -35,6 +35,10 @@ def get_group(session: Session, group_id: str, visible_to: str | None) -> Group:
     if row is None or visible_to not in (None, group_id):
         raise NotFound(f"there is no group {group_id}")
     return _group(row)
+
+
+def count_groups(session: Session) -> int:
+    return session.scalar(select(func.count()).select_from(GroupRow)) or 0
 
 
 def list_groups(session: Session, page: PageQuery) -> ListPage[Group]:

@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.responses import Response
 
 from api_schemas.base import ListPage
 from api_schemas.errors import Conflict
@@ -13,8 +14,9 @@ from api_schemas.jobs import Job, JobEvent
 from service import audit
 from service.auth import CurrentPrincipal, Operator
 from service.dependencies import ReadSession, State, WriteSession
+from service.downloads import DRAWING_RESPONSES, drawing_response
 from service.errors import problem_responses
-from service.jobs import events, queue, repository
+from service.jobs import events, plots, queue, repository
 from service.jobs.leases import JOB_CANCELLED
 from service.pages import Page
 from service.rounds import lifecycle
@@ -24,7 +26,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 @router.get("", summary="List the jobs")
 def list_jobs(principal: CurrentPrincipal, session: ReadSession, page: Page) -> ListPage[Job]:
-    """The jobs of all rounds, newest first."""
+    """The jobs of all rounds, newest first. Those of audits are the operator's alone."""
     return repository.list_jobs(session, principal, page)
 
 
@@ -74,15 +76,33 @@ async def stream_events(
         yield ServerSentEvent(data=event, event=event.type, id=str(event.sequence))
 
 
+@router.get(
+    "/{job_id}/plots/reward_drift.svg",
+    summary="Draw a training's reward against its drift",
+    response_class=Response,
+    responses=DRAWING_RESPONSES | problem_responses(404, 409, 416),
+)
+def get_reward_drift(
+    job_id: JobId, request: Request, principal: Operator, state: State
+) -> Response:
+    """Every world's reward against its distance from the initial model, step by step, with the
+    Pareto front, as SVG; a Conflict until the stage `train` is done. Operator only."""
+    with state.database.read() as session:
+        job = repository.get_job(session, principal, job_id)
+    digest = plots.reward_drift(state.artifacts, job)
+    return drawing_response(request, state.artifacts, digest, f"{job_id}-reward-drift.svg")
+
+
 @router.post("/{job_id}/cancel", summary="Cancel a job", responses=problem_responses(404, 409))
 def cancel_job(job_id: JobId, principal: Operator, session: WriteSession) -> Job:
-    """Stops the job; its round fails with the code `job_cancelled`. A job that a coordinator works
-    on shows `cancel_requested` until that has stopped. It can be retried. Operator only."""
+    """Stops the job; its round fails with the code `job_cancelled`, unless the job is an audit's. A
+    job that a coordinator works on shows `cancel_requested` until that has stopped. It can be
+    retried. Operator only."""
     round_row, row = repository.lock_job(session, principal, job_id)
     if row.status in repository.FINISHED:
         raise Conflict(f"job {job_id} is {row.status} already", code="job_finished")
-    queue.request_cancel(session, row.round_id)
-    if row.status == "cancelled":
+    queue.request_cancel(session, row)
+    if row.kind == "round" and row.status == "cancelled":
         lifecycle.fail(session, round_row, JOB_CANCELLED)
     audit.record(session, principal, "job.cancel_requested", job_id)
     return repository.to_job(session, principal, row)
@@ -94,6 +114,7 @@ def retry_job(job_id: JobId, principal: Operator, session: WriteSession) -> Job:
     not run again. Operator only."""
     round_row, row = repository.lock_job(session, principal, job_id)
     queue.retry(session, row)
-    lifecycle.move(session, round_row, "closed")
+    if row.kind == "round":
+        lifecycle.move(session, round_row, "closed")
     audit.record(session, principal, "job.retried", job_id)
     return repository.to_job(session, principal, row)

@@ -2,13 +2,16 @@
 
 Each claim raises the job's fencing token; every later write names the token it was claimed with and
 is refused once another coordinator has claimed the job. Expiry is judged by the database's clock.
+
+A round follows its own job: it runs, settles and fails with it. An audit's job leaves its round as
+it is, settled, whatever becomes of the audit.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -16,6 +19,7 @@ from api_schemas.jobs import JobInput, ProgressEvent, StageName
 from api_schemas.rounds import RoundFailure
 from service.database import database_now
 from service.jobs import events, queue
+from service.jobs.repository import stage_digests
 from service.rounds import lifecycle
 from service.tables import JobRow, JobStageRow, RoundRow
 
@@ -27,7 +31,6 @@ _UNREADABLE = RoundFailure(
     code="unreadable_job",
     message="this version can't read the job, which another one made; retry it with that",
 )
-_DIGESTS = TypeAdapter(dict[StageName, str])
 
 
 class LeaseLost(Exception):
@@ -52,8 +55,9 @@ class Claim:
 def claim(session: Session, owner: str, lease_seconds: float, max_attempts: int) -> Claim | None:
     """The oldest job that nobody holds, now held by `owner` for `lease_seconds`; None if none.
 
-    Jobs found on the way are ended if they are to be cancelled, have used up `max_attempts` claims,
-    or hold an input that this version can't read.
+    Audits come after all rounds, whose groups are waiting. Jobs found on the way are ended if they
+    are to be cancelled, have used up `max_attempts` claims, or hold an input that this version
+    can't read.
     """
     while True:
         now = database_now(session)
@@ -61,7 +65,7 @@ def claim(session: Session, owner: str, lease_seconds: float, max_attempts: int)
             select(RoundRow, JobRow)
             .join(JobRow, JobRow.round_id == RoundRow.id)
             .where(JobRow.status.in_(("queued", "running")), _unheld(now))
-            .order_by(JobRow.created_at, JobRow.id)
+            .order_by(JobRow.kind != "round", JobRow.created_at, JobRow.id)
             .limit(1)
             .with_for_update(skip_locked=True)
             .execution_options(populate_existing=True)
@@ -77,7 +81,8 @@ def claim(session: Session, owner: str, lease_seconds: float, max_attempts: int)
             _end(session, round_row, row, "failed", _UNREADABLE)
         else:
             _take(session, round_row, row, owner, now, lease_seconds)
-            return Claim(row.id, row.fencing_token, row.attempts, job, _digests(session, row.id))
+            digests = stage_digests(session, row.id)
+            return Claim(row.id, row.fencing_token, row.attempts, job, digests)
 
 
 def heartbeat(session: Session, held: Claim, lease_seconds: float) -> bool:
@@ -143,14 +148,15 @@ def begin_settlement(session: Session, held: Claim) -> None:
 
 
 def succeed(session: Session, held: Claim) -> None:
-    """End the job, and move its round to settled. Raises LeaseLost."""
+    """End the job; its round is settled now if it was not. Raises LeaseLost."""
     round_row, row = _lock_both(session, held)
-    lifecycle.move(session, round_row, "settled")
+    if row.kind == "round":
+        lifecycle.move(session, round_row, "settled")
     queue.finish(session, row, "succeeded", database_now(session))
 
 
 def fail(session: Session, held: Claim, failure: RoundFailure) -> None:
-    """End the job and its round for a reason that another attempt would meet too.
+    """End the job, and the round of its own, for a reason that another attempt would meet too.
 
     Raises LeaseLost.
     """
@@ -193,7 +199,7 @@ def _take(
     now: datetime,
     lease_seconds: float,
 ) -> None:
-    if round_row.state != "running":
+    if row.kind == "round" and round_row.state != "running":
         lifecycle.move(session, round_row, "running")
     row.status = "running"
     row.attempts += 1
@@ -214,13 +220,6 @@ def _read_input(row: JobRow) -> JobInput | None:
         return JobInput.model_validate(row.input)
     except ValidationError:
         return None
-
-
-def _digests(session: Session, job_id: str) -> dict[StageName, str]:
-    rows = session.scalars(
-        select(JobStageRow).where(JobStageRow.job_id == job_id, JobStageRow.digest.is_not(None))
-    )
-    return _DIGESTS.validate_python({row.stage: row.digest for row in rows})
 
 
 def _lock_job(session: Session, held: Claim) -> JobRow:
@@ -253,7 +252,8 @@ def _end(
     status: Literal["failed", "cancelled"],
     failure: RoundFailure,
 ) -> None:
-    if round_row.state != "cancelled":  # a cancelled round stays so, whatever its job came to
+    # A cancelled round stays so, whatever its job came to.
+    if row.kind == "round" and round_row.state != "cancelled":
         lifecycle.fail(session, round_row, failure)
     queue.finish(
         session, row, status, database_now(session), failure if status == "failed" else None

@@ -1,4 +1,4 @@
-"""The queue: a closed round's job waits here, is given up, or is tried again."""
+"""The queue: the jobs of closed rounds and of audits wait here, are given up, or tried again."""
 
 from datetime import datetime
 
@@ -16,10 +16,11 @@ from service.tables import JobRow
 
 
 def enqueue(session: Session, job: JobInput) -> str:
-    """Queue the job of a round, which the caller has locked and closed; gives the job's id."""
+    """Queue a job of a round that the caller has locked, closed or settled; gives the job's id."""
     now = database_now(session)
     row = JobRow(
         id=new_id("job"),
+        kind=job.kind,
         round_id=job.round_id,
         status="queued",
         input=job.model_dump(mode="json"),
@@ -27,21 +28,25 @@ def enqueue(session: Session, job: JobInput) -> str:
     )
     session.add(row)
     session.flush()
-    events.append(
-        session, row.id, ProgressEvent(type="job_queued", message="the round closed"), now
-    )
+    message = "the round closed" if job.kind == "round" else "the operator asked for an audit"
+    events.append(session, row.id, ProgressEvent(type="job_queued", message=message), now)
     return row.id
 
 
-def request_cancel(session: Session, round_id: str) -> None:
-    """Cancel the job of a locked round, if it has one that is not finished.
+def cancel_job_of(session: Session, round_id: str) -> None:
+    """Cancel the job that settles a locked round, if it has one that is not finished."""
+    own = select(JobRow).where(JobRow.round_id == round_id, JobRow.kind == "round")
+    row = session.scalar(own.with_for_update())
+    if row is not None and row.status not in FINISHED:
+        request_cancel(session, row)
 
-    A coordinator that holds the job is asked to stop, and the job is cancelled once it has: till
-    then two could work on the same round.
+
+def request_cancel(session: Session, row: JobRow) -> None:
+    """Cancel a locked job that is not finished.
+
+    A coordinator that holds it is asked to stop, and the job is cancelled once it has: till then
+    two could work on the same.
     """
-    row = session.scalar(select(JobRow).where(JobRow.round_id == round_id).with_for_update())
-    if row is None or row.status in FINISHED:
-        return
     now = database_now(session)
     row.cancel_requested = True
     held = row.status == "running" and row.lease_owner is not None
@@ -68,10 +73,10 @@ def retry(session: Session, row: JobRow) -> None:
     events.append(session, row.id, ProgressEvent(type="job_queued", message="tried again"), now)
 
 
-_ENDINGS: dict[JobStatus, tuple[EventType, str]] = {
-    "succeeded": ("job_succeeded", "the round is settled"),
-    "failed": ("job_failed", "the job failed"),
-    "cancelled": ("job_cancelled", "the job was cancelled"),
+_ENDINGS: dict[JobStatus, EventType] = {
+    "succeeded": "job_succeeded",
+    "failed": "job_failed",
+    "cancelled": "job_cancelled",
 }
 
 
@@ -87,15 +92,20 @@ def finish(
     row.error = failure.model_dump(mode="json") if failure else None
     row.lease_owner = row.lease_expires_at = None
     row.finished_at = now
-    kind, message = _ENDINGS[status]
     events.append(
         session,
         row.id,
         ProgressEvent(
-            type=kind,
+            type=_ENDINGS[status],
             level="error" if failure else "info",
-            message=failure.message if failure else message,
+            message=failure.message if failure else _end_message(row, status),
             data={"code": failure.code} if failure else {},
         ),
         now,
     )
+
+
+def _end_message(row: JobRow, status: JobStatus) -> str:
+    if status == "succeeded":
+        return "the round is settled" if row.kind == "round" else "the audit is finished"
+    return "the job was cancelled" if status == "cancelled" else "the job failed"

@@ -1,24 +1,26 @@
 """SQL of jobs as a principal sees them: a group sees those of rounds that were opened.
 
-The digests of stages are the operator's alone: whoever has one can test guesses of what the others
-reported, for as long as there are reports.
+The jobs of audits are the operator's alone. So are the digests of stages: whoever has one can test
+guesses of what the others reported, for as long as there are reports.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from api_schemas.base import ListPage
 from api_schemas.errors import NotFound
-from api_schemas.jobs import STAGES, Job
+from api_schemas.jobs import Job, JobKind, StageName, stages_of
 from service.auth import Principal
 from service.pages import PageQuery, fetch_rows, to_page
 from service.rounds import repository as rounds
-from service.tables import JobRow, JobStageRow, RoundRow
+from service.tables import IncentiveAuditRow, JobRow, JobStageRow, RoundRow
 
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
+_DIGESTS = TypeAdapter(dict[StageName, str])
 
 
 def list_jobs(session: Session, principal: Principal, page: PageQuery) -> ListPage[Job]:
@@ -44,6 +46,20 @@ def lock_job(session: Session, principal: Principal, job_id: str) -> tuple[Round
     return round_row, job
 
 
+def job_of_round(session: Session, round_id: str) -> JobRow:
+    """The job that settled the round, or will."""
+    own = select(JobRow).where(JobRow.round_id == round_id, JobRow.kind == "round")
+    return session.scalars(own).one()
+
+
+def stage_digests(session: Session, job_id: str) -> dict[StageName, str]:
+    """What the job's finished stages left."""
+    rows = session.scalars(
+        select(JobStageRow).where(JobStageRow.job_id == job_id, JobStageRow.digest.is_not(None))
+    )
+    return _DIGESTS.validate_python({row.stage: row.digest for row in rows})
+
+
 def to_job(session: Session, principal: Principal, row: JobRow) -> Job:
     return _to_jobs(session, principal, [row])[0]
 
@@ -51,7 +67,8 @@ def to_job(session: Session, principal: Principal, row: JobRow) -> Job:
 def _visible(principal: Principal) -> Select[JobRow]:
     if principal.is_operator:
         return select(JobRow)
-    return select(JobRow).join(RoundRow).where(RoundRow.opened_at.is_not(None))
+    opened = select(JobRow).join(RoundRow).where(RoundRow.opened_at.is_not(None))
+    return opened.where(JobRow.kind == "round")
 
 
 def _found(session: Session, principal: Principal, job_id: str) -> JobRow:
@@ -66,21 +83,44 @@ def _to_jobs(session: Session, principal: Principal, rows: Sequence[JobRow]) -> 
     ids = [row.id for row in rows]
     stages = session.scalars(select(JobStageRow).where(JobStageRow.job_id.in_(ids))).all()
     by_job_and_name = {(stage.job_id, stage.stage): stage for stage in stages}
+    audits = _audit_ids(session, ids)
     return [
-        _job(row, [by_job_and_name.get((row.id, name)) for name in STAGES], principal)
+        _job(
+            row,
+            {name: by_job_and_name.get((row.id, name)) for name in _stages(row)},
+            audits.get(row.id),
+            principal,
+        )
         for row in rows
     ]
 
 
-def _job(row: JobRow, stages: Sequence[JobStageRow | None], principal: Principal) -> Job:
+def _stages(row: JobRow) -> tuple[StageName, ...]:
+    kind: JobKind = row.kind  # type: ignore[assignment]  # the column holds nothing else
+    return stages_of(kind)
+
+
+def _audit_ids(session: Session, job_ids: Sequence[str]) -> dict[str, str]:
+    columns = select(IncentiveAuditRow.job_id, IncentiveAuditRow.id)
+    return dict(session.execute(columns.where(IncentiveAuditRow.job_id.in_(job_ids))).all())
+
+
+def _job(
+    row: JobRow,
+    stages: Mapping[StageName, JobStageRow | None],
+    audit_id: str | None,
+    principal: Principal,
+) -> Job:
     return Job.model_validate(
         {
             "id": row.id,
+            "kind": row.kind,
             "round_id": row.round_id,
+            "audit_id": audit_id,
             "status": row.status,
             "stages": [
                 _stage(name, stage, row.status == "running", principal.is_operator)
-                for name, stage in zip(STAGES, stages, strict=True)
+                for name, stage in stages.items()
             ],
             "attempts": row.attempts,
             "cancel_requested": row.cancel_requested,

@@ -3,13 +3,19 @@
 Every group reads why a round failed, so a reason tells of no group and no amount.
 """
 
+import math
+
 import numpy as np
 
 from api_schemas.errors import RoundFailed
 from api_schemas.jobs import JobInput
 from api_schemas.outcomes import GroupOutcome, Outcome
+from api_schemas.rounds import Announcement
 from workers.mechanism.amounts import payment_micro_units
 from workers.mechanism.payments import negative_payments
+
+_ROUNDING = 1e-9
+"""Relative error that a sum of the figures may carry; they are float64's own sums."""
 
 
 def require_settleable(job: JobInput, outcome: Outcome) -> None:
@@ -31,17 +37,39 @@ def require_settleable(job: JobInput, outcome: Outcome) -> None:
     if sorted((group.group_id, group.size) for group in outcome.groups) != reported:
         raise _inconsistent("its groups and sizes are not those that reported")
     payers = [group for group in outcome.groups if group.excluded is None]
-    payments = [_checked_payment(group, announced.price_per_unit_micro_units) for group in payers]
+    payments = [_checked_payment(group, announced) for group in payers]
     if announced.on_negative_payment == "fail":
         _require_none_negative(payments, [group.size for group in payers])
 
 
-def _checked_payment(group: GroupOutcome, price: int) -> float:
-    if group.payment is None or None in (group.valuation, group.utility):
+def _checked_payment(group: GroupOutcome, announced: Announcement) -> float:
+    payment, valuation, utility = group.payment, group.valuation, group.utility
+    if payment is None or valuation is None or utility is None:
         raise _inconsistent("a group takes part, but has no payment, valuation or utility")
-    if group.amount_micro_units != payment_micro_units(group.payment, price):
+    price = announced.price_per_unit_micro_units
+    if group.amount_micro_units != payment_micro_units(payment, price):
         raise _inconsistent("an amount is not floor(payment × price_per_unit_micro_units)")
-    return group.payment
+    _require_surcharge(group, announced)
+    before, after = group.others_welfare_without, group.others_welfare_with
+    if before is not None and after is not None:
+        terms = [before, -after, group.surcharge or 0.0]
+        _require_sum("payment", payment, terms, "others_welfare_without − with + surcharge")
+    _require_sum("utility", utility, [group.size * valuation, -payment], "size·valuation − payment")
+    return payment
+
+
+def _require_surcharge(group: GroupOutcome, announced: Announcement) -> None:
+    if (group.surcharge is not None) != (announced.payment_rule == "revenue_maximizing"):
+        raise _inconsistent(
+            "a group has a surcharge, or lacks one, against payment_rule "
+            f"{announced.payment_rule!r}"
+        )
+
+
+def _require_sum(name: str, found: float, terms: list[float], formula: str) -> None:
+    scale = max(map(abs, terms))
+    if not math.isclose(found, math.fsum(terms), rel_tol=_ROUNDING, abs_tol=_ROUNDING * scale):
+        raise _inconsistent(f"a {name} is not {formula}")
 
 
 def _require_none_negative(payments: list[float], sizes: list[int]) -> None:

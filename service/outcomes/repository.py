@@ -5,12 +5,13 @@ welfare tells it the valuation of the one other, and so what that one reported.
 """
 
 from datetime import datetime
+from importlib.metadata import version
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from api_schemas.errors import Conflict, NotFound
-from api_schemas.outcomes import GroupOutcome, Outcome, WorldOutcome
+from api_schemas.outcomes import GroupOutcome, IncentiveCertificate, Outcome, WorldOutcome
 from service.auth import Principal
 from service.rounds import repository as rounds
 from service.tables import OutcomeRow, ReportRow
@@ -26,6 +27,7 @@ def add_outcome(session: Session, outcome: Outcome, digest: str, now: datetime) 
             round_id=outcome.round_id,
             payload=outcome.model_dump(mode="json"),
             digest=digest,
+            code_version=version("truthtune"),
             created_at=now,
         )
     )
@@ -63,6 +65,7 @@ def _as_seen_by(outcome: Outcome, group_id: str) -> Outcome:
     grand = [world for world in outcome.worlds if world.without_group_id is None]
     seen = outcome.model_copy(
         update={
+            "certificate": _without_figures(outcome.certificate),
             "worlds": [_naming_nobody(world, others) for world in grand],
             "delivered": outcome.delivered and _naming_nobody(outcome.delivered, others),
             "groups": own,
@@ -73,15 +76,27 @@ def _as_seen_by(outcome: Outcome, group_id: str) -> Outcome:
 
 
 def _without_welfare(outcome: Outcome) -> Outcome:
-    hidden = {"others_welfare_without": None, "others_welfare_with": None}
+    hidden = dict.fromkeys(("others_welfare_without", "others_welfare_with", "counterfactual_gap"))
     lines = [group.model_copy(update=hidden) for group in outcome.groups]
     return outcome.model_copy(
         update={"worlds": [], "delivered": None, "fresh": None, "holdout": None, "groups": lines}
     )
 
 
+def _without_figures(certificate: IncentiveCertificate) -> IncentiveCertificate:
+    """The figures are of all worlds and groups; its own a group finds in the outcome."""
+    figures = (
+        f"On the pool, {certificate.largest_gain:.6g} agent·reward units is the most that a false "
+        "report gains; the figures of each world and group behind it are the operator's."
+    )
+    return certificate.model_copy(update={"figures": figures})
+
+
 def _naming_nobody(world: WorldOutcome, others: list[str]) -> WorldOutcome:
-    """The grand world may choose the adapter of a world without another group, by that one's id."""
+    """The grand world may choose the adapter of a world without another group, by that one's id, or
+    a mix, whose shares tell how many groups there are."""
+    if world.chosen.startswith("soup:"):
+        return world.model_copy(update={"chosen": "soup"})
     if not any(other in world.chosen for other in others):
         return world
     return world.model_copy(update={"chosen": f"without:another@{world.chosen.split('@')[-1]}"})

@@ -1,11 +1,13 @@
 """From what the operator asks for to the announcement: names become digests."""
 
+import math
 from typing import Annotated
 
 from fastapi import Depends
 
 from api_schemas.errors import InvalidInput, TruthtuneError
 from api_schemas.rounds import Announcement, RoundCreate
+from api_schemas.training import RewardedSoups
 from service.auth import Operator
 from service.dependencies import State
 from service.files import repository as files
@@ -27,6 +29,26 @@ def _announced(body: RoundCreate, principal: Operator, state: State) -> Announce
 
 
 Announced = Annotated[Announcement, Depends(_announced)]
+
+
+def require_grid_fits(announcement: Announcement, registered: int) -> None:
+    """Raises InvalidInput if the soups of all `registered` groups are more than announced.
+
+    Coefficients are multiples of 1/s that sum to 1: C(n + s − 1, s) mixes of n adapters.
+    At least two groups are counted, for more may still be registered; fewer may report.
+    """
+    soups = announcement.training
+    if not isinstance(soups, RewardedSoups):
+        return
+    groups = max(registered, 2)
+    needed = math.comb(groups + soups.grid_steps - 1, soups.grid_steps)
+    if needed > soups.max_candidates:
+        raise InvalidInput(
+            f"a grid of grid_steps {soups.grid_steps} has {needed} candidates for the {groups} "
+            f"groups that may report, beyond max_candidates {soups.max_candidates}: announce "
+            "fewer grid_steps, or as many max_candidates",
+            param="training.max_candidates",
+        )
 
 
 def _resolve(name: str, prompts: list[str], max_new_tokens: int) -> base_models.ResolvedBaseModel:

@@ -12,10 +12,11 @@ from service.bodies import StrictRoute
 from service.database import database_now
 from service.dependencies import ReadSession, WriteSession
 from service.errors import problem_responses
+from service.groups import repository as groups
 from service.idempotency import Idempotent
 from service.pages import Page
 from service.rounds import lifecycle, repository
-from service.rounds.announcing import Announced
+from service.rounds.announcing import Announced, require_grid_fits
 
 router = APIRouter(prefix="/rounds", tags=["rounds"], route_class=StrictRoute)
 
@@ -34,6 +35,7 @@ def create_round(principal: Operator, announcement: Announced, idempotent: Idemp
                 f"{now.isoformat(timespec='seconds')}",
                 param="closes_at",
             )
+        require_grid_fits(announcement, groups.count_groups(session))
         created = repository.add_round(session, announcement, now)
         audit.record(session, principal, "round.created", created.id)
         return created

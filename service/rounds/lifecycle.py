@@ -87,7 +87,7 @@ def close(session: Session, row: RoundRow) -> None:
 def cancel(session: Session, row: RoundRow) -> None:
     """Give a locked round up, and its job if it has one."""
     move(session, row, "cancelled")
-    queue.request_cancel(session, row.id)
+    queue.cancel_job_of(session, row.id)
 
 
 def fail(session: Session, row: RoundRow, failure: RoundFailure) -> None:

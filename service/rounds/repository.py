@@ -83,7 +83,8 @@ def _found(session: Session, principal: Principal, round_id: str, *, lock: bool)
 def _to_rounds(session: Session, rows: Sequence[RoundRow]) -> list[Round]:
     session.flush()  # a job made in this transaction belongs to its round's body
     ids = [row.id for row in rows]
-    jobs = _ids_by_round(session, select(JobRow.round_id, JobRow.id), JobRow.round_id.in_(ids))
+    own = JobRow.round_id.in_(ids) & (JobRow.kind == "round")
+    jobs = _ids_by_round(session, select(JobRow.round_id, JobRow.id), own)
     models = _ids_by_round(
         session, select(ModelRow.round_id, ModelRow.id), ModelRow.round_id.in_(ids)
     )

@@ -137,7 +137,7 @@ def test_a_command_of_the_client_imports_neither_server_nor_workers(
 def test_help_shows_the_mounted_commands_too(environment: dict[str, str]) -> None:
     done = truthtune(environment, "--help")
     assert done.returncode == 0
-    for command in ("receipt", "up", "serve", "coordinator", "db", "key", "base-model"):
+    for command in ("receipt", "audit", "up", "serve", "coordinator", "db", "key", "base-model"):
         assert f" {command} " in done.stdout
 
 
@@ -148,7 +148,8 @@ def test_a_mounted_command_runs(environment: dict[str, str]) -> None:
 
 
 def test_no_name_stands_for_two_commands() -> None:
-    own = {group.name for group in cli.app.registered_groups}
+    groups, commands = cli.app.registered_groups, cli.app.registered_commands
+    own = {added.name for added in (*groups, *commands)}
     mounted = [name for module in cli._MOUNTED for name in cli._commands(module)]
     assert len(mounted) == len(set(mounted))
     assert own.isdisjoint(mounted)

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from api_schemas.ids import new_id
-from api_schemas.jobs import EventType, JobEvent
+from api_schemas.jobs import EventType, JobEvent, stages_of
 from client.progress import JobProgress, stage_table, world_table
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -54,6 +54,13 @@ def test_a_finished_stage_shows_its_seconds_and_a_running_one_counts(progress: J
     assert lines["score"] == ["2.5"]
     assert lines["train"] == ["5.0", "3/12", "steps"]
     assert lines["value"] == []
+
+
+def test_an_audits_job_is_shown_with_its_own_stages() -> None:
+    progress = JobProgress(Console(force_terminal=False, width=200), stages=stages_of("audit"))
+    progress.state.apply(event("stage_started", {"stage": "replay"}, 1))
+    names = [line.split()[0] for line in shown(progress).splitlines()[2:]]
+    assert names == ["replay", "retrain", "publish"]
 
 
 def trained(kind: EventType, step: int, **figures: Any) -> JobEvent:

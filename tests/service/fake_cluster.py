@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from scenes import (
+    audited,
     store_adapter,
     valued,
 )
 from sqlalchemy import func, select
 
-from api_schemas.jobs import STAGES, JobInput, ProgressEvent, StageName
+from api_schemas.jobs import AUDIT_STAGES, STAGES, JobInput, ProgressEvent, StageName
 from service import coordinator
 from service.database import Database
 from service.settings import Settings
@@ -20,6 +21,8 @@ from service.tables import InvoiceRow, JobRow, RoundRow
 from workers.artifacts import ArtifactStore
 
 TRAINED = STAGES[:-1]
+REPLAYED = AUDIT_STAGES[:-1]
+DRIFT = b'<svg xmlns="http://www.w3.org/2000/svg"><title>drift</title></svg>'
 TIMEOUT_SECONDS = 20.0
 
 Act = Callable[[Callable[[], bool]], None]
@@ -59,6 +62,12 @@ class FakeCluster:
         if stage == "value":
             found = valued(job, files=store_adapter(self.artifacts))
             return self.artifacts.put_json(found.model_dump(mode="json"))
+        if stage == "retrain":
+            found_by_audit = audited(job, self.artifacts)
+            return self.artifacts.put_json(found_by_audit.model_dump(mode="json"))
+        if stage == "train":
+            drawn = self.artifacts.put(DRIFT)
+            return self.artifacts.put_json({"candidates": [], "plots": {"reward_drift": drawn}})
         return self.artifacts.put_json({"stage": stage, "round": job.round_id})
 
 

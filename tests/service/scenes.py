@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from api_schemas.audits import AuditCreate, Audited, AuditLine, AuditResult
 from api_schemas.ids import new_id
 from api_schemas.jobs import JobInput, ReportInput
 from api_schemas.models import ModelFile
@@ -18,6 +19,8 @@ from api_schemas.outcomes import (
     WorldOutcome,
 )
 from api_schemas.rounds import Announcement
+from service.audits import publishing, requesting
+from service.auth import Principal
 from service.database import Database, database_now
 from service.dependencies import AppState
 from service.jobs import leases
@@ -31,6 +34,8 @@ from workers.mechanism.amounts import payment_micro_units
 
 DIGEST = sha256_of(b"some bytes")
 ARCHIVE = ModelFile(name="adapter.zip", bytes=1, sha256=DIGEST)
+PLOT = b'<svg xmlns="http://www.w3.org/2000/svg"><title>utility</title></svg>'
+OPERATOR = Principal(key_id="key_" + "0" * 26, scope="operator", group_id=None)
 LEASE_SECONDS = 30.0
 PRICE = 1_000_000
 
@@ -168,6 +173,59 @@ def settle(
     with database.write() as session:
         leases.start_stage(session, held, "settle")
         posting.settle(session, held, found, archive, DIGEST)
+
+
+def settled_round(state: AppState, group_ids: list[str] | None = None) -> str:
+    """The id of a new settled round, of three new groups unless others are named."""
+    queue_job(state.database, group_ids)
+    return settle_next(state).job.round_id
+
+
+def queue_audit(database: Database, round_id: str, **settings: Any) -> str:
+    """The id of the job of a new audit; its claim must be the next."""
+    with database.write() as session:
+        asked = AuditCreate.model_validate(settings)
+        return requesting.request_audit(session, OPERATOR, round_id, asked).job_id
+
+
+def publish(state: AppState, held: leases.Claim, found: Audited | None = None) -> Audited:
+    """End an audit's job with what `audited` makes, or with another result."""
+    found = found or audited(held.job, state.artifacts)
+    digest = state.artifacts.put_json(found.result.model_dump(mode="json"))
+    with state.database.write() as session:
+        leases.start_stage(session, held, "publish")
+        publishing.publish(session, held, found, digest)
+    return found
+
+
+def audited(job: JobInput, artifacts: ArtifactStore, **gains: float | None) -> Audited:
+    """Each group inflates its size once and loses 0.25 by it, where it would gain 1 unpaid."""
+    truth = [_audit_line(report, "truth", 0.0, 0.0) for report in job.reports]
+    misreports = [_audit_line(report, "inflate", -0.25, 1.0) for report in job.reports]
+    largest = {
+        "largest_gain": -0.25,
+        "largest_gain_without_payments": 1.0,
+        "largest_gain_retrained": None,
+    }
+    result = AuditResult(truth=truth, misreports=misreports, retrained=[], **(largest | gains))
+    return Audited(result=result, plot_sha256=artifacts.put(PLOT))
+
+
+def _audit_line(report: ReportInput, strategy: str, gain: float, unpaid: float) -> AuditLine:
+    return AuditLine.model_validate(
+        {
+            "group_id": report.group_id,
+            "strategy": strategy,
+            "parameter": 1.0 if strategy == "truth" else 2.0,
+            "reported_size": report.size if strategy == "truth" else 2 * report.size,
+            "valuation": 0.75,
+            "payment": 0.5,
+            "utility": report.size * 0.75 - 0.5 + gain,
+            "utility_without_payments": report.size * 0.75 + unpaid,
+            "gain": gain,
+            "gain_without_payments": unpaid,
+        }
+    )
 
 
 def _report(session: Session, round_id: str, group_id: str, size: int) -> ReportRow:

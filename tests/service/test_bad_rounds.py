@@ -55,6 +55,34 @@ def test_a_value_out_of_bounds_is_named(
     assert count_rows(state, RoundRow) == 0
 
 
+@pytest.mark.parametrize(
+    ("groups", "grid_steps", "needed"),
+    [(0, 8, 9), (1, 8, 9), (2, 8, 9), (3, 3, 10), (3, 8, 45), (4, 2, 10)],
+)
+def test_a_grid_of_soups_beyond_its_budget_is_refused_with_the_number_it_needs(
+    operator: TestClient,
+    make_group: MakeGroup,
+    upload_prompts: UploadPrompts,
+    groups: int,
+    grid_steps: int,
+    needed: int,
+) -> None:
+    """C(groups + grid_steps − 1, grid_steps) mixes, of two groups at least: C(10, 8) = 45."""
+    for number in range(groups):
+        make_group(f"group {number}")
+    training = {"method": "rewarded_soups", "grid_steps": grid_steps}
+    body = round_body(upload_prompts(), counterfactuals="soup")
+    fitting = body | {"training": training | {"max_candidates": needed}}
+    assert operator.post("/v1/rounds", json=fitting).status_code == 201
+    over = body | {"training": training | {"max_candidates": needed - 1}}
+    refused = operator.post("/v1/rounds", json=over)
+    assert refused.status_code == 422
+    assert f"has {needed} candidates" in refused.json()["detail"]
+    if groups > 2:  # a grid too large for any two groups is refused before they are counted
+        assert refused.json()["param"] == "training.max_candidates"
+        assert f"for the {groups} groups" in refused.json()["detail"]
+
+
 def test_an_unknown_base_model_is_told_which_there_are(
     operator: TestClient, upload_prompts: UploadPrompts
 ) -> None:

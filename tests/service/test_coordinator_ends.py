@@ -99,7 +99,7 @@ def test_a_cancelled_job_stops_in_the_middle_of_a_stage(
     with running(quick, cluster):
         until(lambda: "train" in cluster.ran)
         with database.write() as session:
-            queue.request_cancel(session, session.get_one(JobRow, job_id).round_id)
+            queue.cancel_job_of(session, session.get_one(JobRow, job_id).round_id)
         until(lambda: status(database, job_id) == "cancelled")
     round_ = round_of(database, job_id)
     assert round_.state == "failed"

@@ -37,6 +37,7 @@ MODELS = {re.sub(r"\W", "_", model.__name__): model for model in _schemas_below(
 
 
 def test_the_responses_are_all_found() -> None:
+    assert set(RESPONSES) >= {"Audit", "Certificate", "ListPage_Audit_"}
     assert set(RESPONSES) >= {"Round", "Outcome", "KeyWithSecret", "ListPage_JobEvent_", "Problem"}
 
 
@@ -77,6 +78,24 @@ def test_the_examples_figures_follow_from_one_another() -> None:
     assert world["welfare"] == line["others_welfare_with"] + line["size"] * line["valuation"]
     assert world["optimality_gap"] == world["welfare_optimum"] - world["welfare"]
     assert outcome["certificate"]["largest_gain"] == world["optimality_gap"]
+
+
+def test_the_examples_of_an_audit_follow_from_its_own_figures() -> None:
+    result = examples.AUDIT["result"]
+    (truth,), (misreport,) = result["truth"], result["misreports"]
+    size = truth["reported_size"]
+    for line in (truth, misreport):
+        assert line["utility_without_payments"] == size * line["valuation"]
+        assert line["utility"] == size * line["valuation"] - line["payment"]
+        assert line["gain"] == line["utility"] - truth["utility"]
+        unpaid = line["utility_without_payments"] - truth["utility_without_payments"]
+        assert line["gain_without_payments"] == unpaid
+    assert misreport["reported_size"] == misreport["parameter"] * size
+    audited = examples.CERTIFICATE["audited"]
+    for name in ("largest_gain", "largest_gain_without_payments", "largest_gain_retrained"):
+        assert audited[name] == result[name]
+    assert result["largest_gain"] == misreport["gain"]
+    assert result["largest_gain_without_payments"] == misreport["gain_without_payments"]
 
 
 def test_the_examples_probe_is_that_of_its_reward_model() -> None:

@@ -206,7 +206,7 @@ def test_a_held_job_is_asked_to_stop_and_a_waiting_one_is_cancelled(database: Da
     waiting_id = queue_job(database)
     for job_id in (held_id, waiting_id):
         with database.write() as session:
-            queue.request_cancel(session, _rows_in(session, job_id)[0].round_id)
+            queue.cancel_job_of(session, _rows_in(session, job_id)[0].round_id)
     assert _rows(database, held_id)[0].status == "running"
     assert _rows(database, waiting_id)[0].status == "cancelled"
     with database.write() as session:
@@ -219,7 +219,7 @@ def test_a_cancellation_that_a_dead_coordinator_missed_is_granted_by_the_next(
     job_id = queue_job(database)
     claim(database)
     with database.write() as session:
-        queue.request_cancel(session, _rows_in(session, job_id)[0].round_id)
+        queue.cancel_job_of(session, _rows_in(session, job_id)[0].round_id)
     let_leases_expire(database)
     assert _try_claim(database, "second") is None
     job, round_ = _rows(database, job_id)

@@ -6,8 +6,8 @@ from threading import Thread
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 import migrations
 from api_schemas.ids import new_id
@@ -17,9 +17,12 @@ from service.tables import (
     AuditRow,
     Base,
     GroupRow,
+    IncentiveAuditRow,
     InvoiceRow,
     JobEventRow,
     JobRow,
+    JobStageRow,
+    OutcomeRow,
     PostingRow,
     RoundRow,
 )
@@ -118,13 +121,110 @@ def test_every_table_that_the_code_calls_append_only_is_guarded(database: Databa
         assert set(session.scalars(text(query))) == set(APPEND_ONLY_TABLES)
 
 
+def test_jobs_of_the_first_version_stay_with_their_stages_and_events(database: Database) -> None:
+    migrations.downgrade(database, "0001")
+    _insert_first_version(database)
+    migrations.upgrade(database)
+    with database.read() as session:
+        job = session.scalars(select(JobRow)).one()
+        assert (job.id, job.kind, job.round_id, job.status) == (JOB, "round", ROUND, "succeeded")
+        assert (job.attempts, job.fencing_token, job.cancel_requested) == (2, 3, True)
+        assert (job.input, job.error, job.created_at) == ({"a": [1]}, None, NOW)
+        assert session.get_one(JobStageRow, (JOB, "score")).digest == "sha256:0"
+        assert session.scalars(select(JobEventRow.job_id)).all() == [JOB]
+        assert session.get_one(OutcomeRow, ROUND).code_version is None
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.execute(text("DELETE FROM jobs"))  # the foreign keys of its rows still hold
+
+
+def test_a_round_has_one_job_of_its_own_and_any_number_of_audits(database: Database) -> None:
+    _fill(database)
+    with database.write() as session:
+        round_id = session.scalars(select(JobRow.round_id)).one()
+        session.add_all(_job(round_id, "audit") for _ in range(2))
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.add(_job(round_id, "round"))
+
+
+def test_a_downgrade_takes_audits_with_it_and_leaves_the_rounds_jobs(database: Database) -> None:
+    _fill(database)
+    with database.write() as session:
+        own = session.scalars(select(JobRow)).one()
+        audit = _job(own.round_id, "audit")
+        session.add(audit)
+        session.flush()
+        session.add(JobStageRow(job_id=audit.id, stage="replay", started_at=NOW))
+        session.add(_event(audit.id))
+        session.add(
+            IncentiveAuditRow(
+                id=new_id("aud"),
+                round_id=own.round_id,
+                job_id=audit.id,
+                settings={},
+                created_at=NOW,
+            )
+        )
+    migrations.downgrade(database, "0001")
+    with database.read() as session:
+        assert session.scalars(text("SELECT id FROM jobs")).all() == [own.id]
+        assert session.scalars(text("SELECT job_id FROM job_events")).all() == [own.id]
+        assert session.scalars(text("SELECT job_id FROM job_stages")).all() == []
+    with pytest.raises(DBAPIError, match="append-only"), database.write() as session:
+        session.execute(text("DELETE FROM job_events"))
+    migrations.upgrade(database)
+    migrations.require_current_schema(database)
+
+
+ROUND, JOB = "rnd_" + "0" * 26, "job_" + "0" * 26
+
+
+def _insert_first_version(database: Database) -> None:
+    """A settled round, its job, a stage, an event and an outcome, as the first version has them."""
+    at = f"'{NOW:%Y-%m-%d %H:%M:%S}.000000'" if database.is_sqlite else f"'{NOW.isoformat()}'"
+    flag = "1" if database.is_sqlite else "true"
+    with database.write() as session:
+        for statement in (
+            "INSERT INTO rounds (id, state, announcement, announcement_digest, created_at) "
+            f"VALUES ('{ROUND}', 'settled', '{{}}', '', {at})",
+            "INSERT INTO jobs (id, round_id, status, input, attempts, cancel_requested, "
+            f"fencing_token, created_at) VALUES ('{JOB}', '{ROUND}', 'succeeded', "
+            f"'{{\"a\": [1]}}', 2, {flag}, 3, {at})",
+            "INSERT INTO job_stages (job_id, stage, started_at, digest) "
+            f"VALUES ('{JOB}', 'score', {at}, 'sha256:0')",
+            "INSERT INTO job_events (id, job_id, sequence, type, level, message, data, created_at) "
+            f"VALUES ('evt_1', '{JOB}', 1, 'job_queued', 'info', '', '{{}}', {at})",
+            "INSERT INTO outcomes (round_id, payload, digest, created_at) "
+            f"VALUES ('{ROUND}', '{{}}', '', {at})",
+        ):
+            session.connection().exec_driver_sql(statement)
+
+
+def _job(round_id: str, kind: str) -> JobRow:
+    return JobRow(
+        id=new_id("job"), kind=kind, round_id=round_id, status="queued", input={}, created_at=NOW
+    )
+
+
+def _event(job_id: str) -> JobEventRow:
+    return JobEventRow(
+        id=new_id("evt"),
+        job_id=job_id,
+        sequence=1,
+        type="job_queued",
+        level="info",
+        message="",
+        data={},
+        created_at=NOW,
+    )
+
+
 def _fill(database: Database) -> None:
     """One row in every append-only table, and the rows they point to."""
     group = GroupRow(id=new_id("grp"), name="teachers", created_at=NOW)
     round_ = RoundRow(
         id=new_id("rnd"), state="open", announcement={}, announcement_digest="", created_at=NOW
     )
-    job = JobRow(id=new_id("job"), round_id=round_.id, status="queued", input={}, created_at=NOW)
+    job = _job(round_.id, "round")
     invoice = InvoiceRow(
         id=new_id("inv"),
         number=1,
@@ -135,16 +235,7 @@ def _fill(database: Database) -> None:
         currency="EUR",
         created_at=NOW,
     )
-    event = JobEventRow(
-        id=new_id("evt"),
-        job_id=job.id,
-        sequence=1,
-        type="job_queued",
-        level="info",
-        message="",
-        data={},
-        created_at=NOW,
-    )
+    event = _event(job.id)
     posting = PostingRow(
         id=new_id("pst"),
         entry_key="invoice",
@@ -154,7 +245,7 @@ def _fill(database: Database) -> None:
         invoice_id=invoice.id,
         created_at=NOW,
     )
-    entry = AuditRow(id=new_id("aud"), actor="a", action="b", subject="c", created_at=NOW)
+    entry = AuditRow(id=new_id("log"), actor="a", action="b", subject="c", created_at=NOW)
     with database.write() as session:
         for rows in ([group, round_], [job, invoice], [event, posting, entry]):
             session.add_all(rows)

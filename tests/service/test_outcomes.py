@@ -119,6 +119,21 @@ def test_a_group_reads_no_warning_that_names_another(
         assert shown == ["the pool is small", f"world without:{group_id} is off"]
 
 
+def test_a_group_does_not_read_the_figures_of_all_worlds(
+    operator: TestClient, make_group: MakeGroup, state: AppState
+) -> None:
+    members = dict(make_group(name) for name in ("teachers", "pupils", "parents"))
+    queue_job(state.database, sorted(members))
+    held = claim(state.database)
+    figures = f"without {max(members)} the gap is 0.0625"
+    certificate = valued(held.job).outcome.certificate.model_copy(update={"figures": figures})
+    _settle_changed(state, held, certificate=certificate)
+    url = f"/v1/rounds/{held.job.round_id}/outcome"
+    assert operator.get(url).json()["certificate"]["figures"] == figures
+    for client in members.values():
+        assert "0.0625" not in client.get(url).text
+
+
 def test_an_excluded_group_learns_why(make_group: MakeGroup, state: AppState) -> None:
     excluded_id, excluded = make_group("pupils")
     other_id, _ = make_group("teachers")

@@ -9,6 +9,7 @@ import pytest
 import schemathesis
 import uvicorn
 from hypothesis import HealthCheck, settings
+from scenes import claim, publish, queue_audit, settled_round
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -32,6 +33,7 @@ ANSWER_CHECKS = [
 ]
 # A request with a part replaced by a valid one may no longer be the bad one it was made to be.
 ALL_CHECKS = [*ANSWER_CHECKS, negative_data_rejection]
+ABOUT_SETTLED = [f"/v1/rounds/{{round_id}}/{name}" for name in ("outcome", "certificate", "audits")]
 schema = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
 
 
@@ -44,6 +46,8 @@ class Live:
     group: dict[str, str]
     prompts_file_id: str
     round_id: str
+    settled_round_id: str
+    audit_id: str
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,18 @@ def _set_scene(base_url: str, state: AppState) -> Live:
         round_id = created.json()["id"]
         client.post(f"/v1/rounds/{round_id}/open").raise_for_status()
     group = {"Authorization": f"Bearer {add_key(state, 'group', group_id)}"}
-    return Live(base_url, operator, group, file["id"], round_id)
+    settled_round_id, audit_id = _set_audited_scene(state)
+    return Live(base_url, operator, group, file["id"], round_id, settled_round_id, audit_id)
+
+
+def _set_audited_scene(state: AppState) -> tuple[str, str]:
+    """A settled round and a finished audit of it."""
+    round_id = settled_round(state)
+    queue_audit(state.database, round_id)
+    held = claim(state.database)
+    publish(state, held)
+    assert held.job.audit is not None
+    return round_id, held.job.audit.audit_id
 
 
 @schema.parametrize()
@@ -82,6 +97,12 @@ def test_generated_requests_get_documented_answers(case: schemathesis.Case, live
     if case.path == "/v1/rounds/{round_id}/report":
         headers, checks = live.group, ANSWER_CHECKS
         case.path_parameters["round_id"] = live.round_id
+    if case.path in ABOUT_SETTLED:
+        checks = ANSWER_CHECKS
+        case.path_parameters["round_id"] = live.settled_round_id
+    if case.path.startswith("/v1/audits/"):
+        checks = ANSWER_CHECKS
+        case.path_parameters["audit_id"] = live.audit_id
     if case.path == "/v1/rounds" and isinstance(case.body, dict):
         # Otherwise nearly every announcement would end at its unknown file.
         checks = ANSWER_CHECKS

@@ -116,7 +116,7 @@ def test_a_former_holder_cannot_settle(database: Database, held: Claim) -> None:
 
 def test_a_job_that_is_to_be_cancelled_is_not_settled(database: Database, held: Claim) -> None:
     with database.write() as session:
-        queue.request_cancel(session, held.job.round_id)
+        queue.cancel_job_of(session, held.job.round_id)
     with pytest.raises(CancelRequested):
         settle(database, held, valued(held.job))
     assert _counts(database) == [0, 0, 0, 0, 0]
@@ -149,6 +149,10 @@ def _first_group(**changes: Any) -> Callable[[Outcome], Outcome]:
         (_first_group(payment=0.6), "an amount is not"),
         (_first_group(payment=None), "no payment"),
         (_first_group(utility=None), "no payment, valuation or utility"),
+        (_first_group(utility=1.5), "a utility is not size·valuation − payment"),
+        (_first_group(valuation=1.0), "a utility is not size·valuation − payment"),
+        (_first_group(others_welfare_with=1.25), "a payment is not others_welfare_without − with"),
+        (_first_group(surcharge=0.25), "a surcharge, or lacks one, against payment_rule 'affine"),
     ],
 )
 def test_an_outcome_that_contradicts_its_job_is_not_settled(
@@ -161,6 +165,39 @@ def test_an_outcome_that_contradicts_its_job_is_not_settled(
     assert raised.value.code == "inconsistent_outcome"
     assert _tells_nothing(raised.value, held)
     assert _counts(database) == [0, 0, 0, 0, 0]
+
+
+def _surcharged(outcome: Outcome, surcharge: float | None) -> Outcome:
+    """The same payments, a part of each of which is now a surcharge."""
+    groups = [
+        group.model_copy(
+            update={
+                "surcharge": surcharge,
+                "others_welfare_without": group.others_welfare_without - (surcharge or 0.0),
+            }
+        )
+        for group in outcome.groups
+    ]
+    return outcome.model_copy(update={"groups": groups})
+
+
+@pytest.mark.parametrize("surcharge", [0.0, 0.125, None])
+def test_a_surcharge_is_part_of_the_payment_under_revenue_maximizing(
+    database: Database, surcharge: float | None
+) -> None:
+    queue_job(database, payment_rule="revenue_maximizing")
+    held = claim(database)
+    found = valued(held.job)
+    surcharged = found.model_copy(update={"outcome": _surcharged(found.outcome, surcharge)})
+    if surcharge is None:
+        with pytest.raises(RoundFailed, match="a surcharge, or lacks one"):
+            settle(database, held, surcharged)
+        return
+    unexplained = _first_group(surcharge=0.25)(surcharged.outcome)
+    with pytest.raises(RoundFailed, match="a payment is not"):
+        settle(database, held, found.model_copy(update={"outcome": unexplained}))
+    settle(database, held, surcharged)
+    assert {amount for _, amount in _invoices(database).values()} == {500_000}
 
 
 def test_a_negative_payment_fails_the_round_where_that_was_announced(database: Database) -> None:

@@ -1,0 +1,23 @@
+"""The end of an audit's job: its result becomes visible, all at once or not."""
+
+from sqlalchemy.orm import Session
+
+from api_schemas.audits import Audited
+from service import audit
+from service.audits import repository
+from service.jobs import leases
+
+
+def publish(session: Session, held: leases.Claim, audited: Audited, result_digest: str) -> None:
+    """Write the result and end the job, in the caller's transaction; the round stays as it is.
+
+    `result_digest` and the plot name artifacts made before. Raises LeaseLost or CancelRequested if
+    the job is no longer to be published.
+    """
+    assert held.job.audit is not None, "only an audit's job has this stage"
+    audit_id = held.job.audit.audit_id
+    leases.begin_settlement(session, held)
+    leases.finish_stage(session, held, "publish", result_digest)
+    repository.add_result(session, audit_id, audited, result_digest)
+    leases.succeed(session, held)
+    audit.record(session, "coordinator", "audit.published", audit_id)
