@@ -38,3 +38,4 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/worlds.py
+	$(BIN)/python benchmarks/solve.py

@@ -88,7 +88,7 @@ class JobState:
             world.steps = _integer(data.get("steps"), world.steps)
             if kind == "training_step":
                 world.welfare = _figure(figures, "welfare", world.welfare)
-                world.divergence = _figure(figures, "kl", world.divergence)
+                world.divergence = _figure(figures, "divergence", world.divergence)
             else:
                 world.held_out_welfare = _figure(figures, "welfare", world.held_out_welfare)
                 world.best_step = _integer(figures.get("best_step"), world.best_step)

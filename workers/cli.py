@@ -1,10 +1,13 @@
 """The commands of the compute plane. Whatever is heavy is imported by the command that needs it."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Base models.")
+from api_schemas.errors import InvalidInput
+
+app = typer.Typer(no_args_is_help=True, help="Base models, and the mechanism on its own.")
 base_model = typer.Typer(no_args_is_help=True, help="Base models that rounds start from.")
 app.add_typer(base_model, name="base-model")
 
@@ -23,6 +26,39 @@ def prepare_base_model(
     from workers.base_models import prepare
 
     typer.echo(prepare(name))
+
+
+@app.command("solve")
+def solve(
+    game: Annotated[
+        str, typer.Argument(help="A game as docs/solve.md says; `-` reads standard input.")
+    ],
+    payment_rule: Annotated[
+        Literal["affine_maximizer", "revenue_maximizing"],
+        typer.Option(help="What a group pays; the second adds a surcharge."),
+    ] = "affine_maximizer",
+    out: Annotated[
+        Path | None, typer.Option(help="Write the outcome here, not to standard output.")
+    ] = None,
+    policies: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a game with arrays: a .npy file for the policies, prompts × responses."
+        ),
+    ] = None,
+) -> None:
+    """Choose, value and price the outcome of an explicit game; needs no service.
+
+    Prints policies (unless the game is given by arrays), valuations, welfare, payments and
+    utilities as JSON. Malformed input: exit status 2 and a line with its JSON path.
+    """
+    from workers.solving.run import solve_file
+
+    try:
+        solve_file(game, payment_rule, out, policies)
+    except (InvalidInput, OSError) as error:  # OSError: a disk that is full or fails
+        typer.echo(f"truthtune: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(2) from None
 
 
 if __name__ == "__main__":

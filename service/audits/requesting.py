@@ -33,8 +33,15 @@ def request_audit(
             f"round {round_id} is {row.state}; only a settled round can be audited",
             code="not_settled",
         )
-    groups = get_outcome(session, principal, round_id).groups
+    outcome = get_outcome(session, principal, round_id)
+    groups = outcome.groups
     _require_groups(settings, groups)
+    if settings.retrain and outcome.counterfactuals == "closed_form":
+        raise InvalidInput(
+            "retrain: counterfactuals 'closed_form' prices the pool's best policies, so no training "
+            "changes what a report brings",
+            param="retrain",
+        )
     _require_few_replays(settings, len(takes_part(groups)))
     audit_id = new_id("aud")
     job_id = queue.enqueue(session, _job_input(session, round_id, audit_id, settings))

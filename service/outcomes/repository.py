@@ -65,7 +65,6 @@ def _as_seen_by(outcome: Outcome, group_id: str) -> Outcome:
     grand = [world for world in outcome.worlds if world.without_group_id is None]
     seen = outcome.model_copy(
         update={
-            "certificate": _without_figures(outcome.certificate),
             "worlds": [_naming_nobody(world, others) for world in grand],
             "delivered": outcome.delivered and _naming_nobody(outcome.delivered, others),
             "groups": own,
@@ -79,15 +78,22 @@ def _without_welfare(outcome: Outcome) -> Outcome:
     hidden = dict.fromkeys(("others_welfare_without", "others_welfare_with", "counterfactual_gap"))
     lines = [group.model_copy(update=hidden) for group in outcome.groups]
     return outcome.model_copy(
-        update={"worlds": [], "delivered": None, "fresh": None, "holdout": None, "groups": lines}
+        update={
+            "worlds": [],
+            "delivered": None,
+            "fresh": None,
+            "holdout": None,
+            "groups": lines,
+            "certificate": _without_figures(outcome.certificate),
+        }
     )
 
 
 def _without_figures(certificate: IncentiveCertificate) -> IncentiveCertificate:
-    """The figures are of all worlds and groups; its own a group finds in the outcome."""
+    """The figures tell the grand world's welfare."""
     figures = (
         f"On the pool, {certificate.largest_gain:.6g} agent·reward units is the most that a false "
-        "report gains; the figures of each world and group behind it are the operator's."
+        "report gains; with fewer than three groups the figures behind it are the operator's."
     )
     return certificate.model_copy(update={"figures": figures})
 

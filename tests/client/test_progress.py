@@ -65,7 +65,7 @@ def test_an_audits_job_is_shown_with_its_own_stages() -> None:
 
 def trained(kind: EventType, step: int, **figures: Any) -> JobEvent:
     """An event of the `train` stage, of one world."""
-    world = {"world": f"without:{GROUP}", "welfare": 1.25, "kl": 0.5, "best_step": 0}
+    world = {"world": f"without:{GROUP}", "welfare": 1.25, "divergence": 0.5, "best_step": 0}
     worlds = [world | {"stopped": False} | figures]
     return event(kind, {"stage": "train", "step": step, "steps": 12, "worlds": worlds})
 
@@ -75,7 +75,9 @@ def world_row(progress: JobProgress) -> list[str]:
 
 
 def test_worlds_show_the_rollouts_figures_beside_the_held_out_ones(progress: JobProgress) -> None:
-    progress.state.apply(trained("world_evaluated", 4, welfare=1.125, kl=0.375, best_step=4))
+    progress.state.apply(
+        trained("world_evaluated", 4, welfare=1.125, divergence=0.375, best_step=4)
+    )
     progress.state.apply(trained("training_step", 5, best_step=4))
     assert world_row(progress) == ["without", "teachers", "5/12", "1.250", "0.500", "1.125", "4"]
     (stage,) = [line for line in shown(progress).splitlines() if "train" in line]
@@ -92,7 +94,7 @@ def test_a_world_that_stopped_is_marked(progress: JobProgress) -> None:
 def test_a_world_that_diverged_shows_no_older_figure(progress: JobProgress) -> None:
     for welfare in (1.25, None):
         progress.state.apply(trained("world_evaluated", 4, welfare=welfare))
-        progress.state.apply(trained("training_step", 5, welfare=welfare, kl=welfare))
+        progress.state.apply(trained("training_step", 5, welfare=welfare, divergence=welfare))
     assert world_row(progress) == ["without", "teachers", "5/12", "0"]
 
 

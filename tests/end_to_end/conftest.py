@@ -28,6 +28,7 @@ class People:
     operator: Truthtune
     groups: list[Truthtune]
     group_ids: list[str]
+    operator_key: str
 
     def open_round(self, folder: Path, **changes: object) -> Round:
         file = folder / "prompts.jsonl"
@@ -121,12 +122,13 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
 @pytest.fixture(scope="session")
 def people(processes: Processes) -> Iterator[People]:
     with ExitStack() as stack:
-        operator = Truthtune(processes.url, processes.command("key", "create-operator"))
+        operator_key = processes.command("key", "create-operator")
+        operator = Truthtune(processes.url, operator_key)
         stack.enter_context(operator)
         ids = [operator.groups.create(name).id for name in ("ants", "bees", "cats")]
         secrets = [operator.groups.create_key(group_id).secret for group_id in ids]
         clients = [stack.enter_context(Truthtune(processes.url, secret)) for secret in secrets]
-        yield People(operator, clients, ids)
+        yield People(operator, clients, ids, operator_key)
 
 
 @pytest.fixture(scope="session")

@@ -113,9 +113,7 @@ class Replay:
     rule.
     """
 
-    def __init__(
-        self, game: PoolGame, group: int, max_size: int, surcharge: float | None = None
-    ):
+    def __init__(self, game: PoolGame, group: int, max_size: int, surcharge: float | None = None):
         if not 0 <= group < game.groups:
             raise ValueError(f"group = {group}, expected 0 to {game.groups - 1}")
         self._game, self._max_size, self._surcharge = game, max_size, surcharge
@@ -124,7 +122,7 @@ class Replay:
         self._others_mean_XJ = others_mean(game.rewards_NXJ, group)
         without_WN = membership(game.groups)[1 + group : 2 + group]
         self._others_XJ = weighted_rewards(game.sizes_N, game.rewards_NXJ, without_WN)[GRAND]
-        self._welfare_without, _, _ = self._best(self._others_XJ)
+        _, self._welfare_without = self._play(self._others_XJ)
 
     def truth(self) -> Told:
         """The true report's."""
@@ -142,25 +140,23 @@ class Replay:
 
     def _tell(self, size: int, told_XJ: Floats) -> Told:
         """p = ASW*₋ᵢ − ASW₋ᵢ(ψ) + surcharge, with ψ the optimum for what was told. §1."""
-        _, policy_XJ, divergence = self._best(self._others_XJ + size * told_XJ)
-        rewards_NXJ = np.stack([self._own_XJ, self._others_XJ])
-        valuation, others = valuations(policy_XJ, self._game.prompt_weights_X, rewards_NXJ)
-        others_welfare = float(others) - self._game.coefficient * divergence
+        checked("told_XJ", told_XJ, self._own_XJ.shape)
+        valuation, others_welfare = self._play(self._others_XJ + size * told_XJ)
         payment = self._welfare_without - others_welfare + (self._surcharge or 0.0)
-        worth = self._size * float(valuation)
-        return Told(size, float(valuation), payment, worth - payment, worth)
+        worth = self._size * valuation
+        return Told(size, valuation, payment, worth - payment, worth)
 
-    def _best(self, welfare_XJ: Floats) -> tuple[float, Floats, float]:
-        """ASW*, the policy and its divergence for S."""
-        game = self._game
-        checked("welfare_XJ", welfare_XJ, game.log_q_XJ.shape)
+    def _play(self, welfare_XJ: Floats) -> tuple[float, float]:
+        """Of the optimum for S: the group's true valuation, and ASW₋ᵢ.
+
+        ASW*₋ᵢ takes this path too, so that a report that changes no choice pays exactly 0.
+        """
+        game, weights_X = self._game, self._game.prompt_weights_X
         best = game.divergence.maximise(game.log_q_XJ, welfare_XJ, game.coefficient)
-        weights_X = game.prompt_weights_X
-        return (
-            float(weights_X @ best.welfare_X),
-            np.exp(best.log_policy_XJ),
-            float(weights_X @ best.divergence_X),
-        )
+        own_and_others_NXJ = np.stack([self._own_XJ, self._others_XJ])
+        values_N = valuations(np.exp(best.log_policy_XJ), weights_X, own_and_others_NXJ)
+        penalty = game.coefficient * float(weights_X @ best.divergence_X)
+        return float(values_N[0]), float(values_N[1]) - penalty
 
 
 def with_report(game: PoolGame, group: int, size: int, rewards_XJ: Floats) -> PoolGame:
