@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo serve test test-slow lint bench
+.PHONY: setup demo serve test test-slow lint bench incentives
 
 setup: $(INSTALLED)
 
@@ -38,4 +38,10 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/worlds.py
+	$(BIN)/python benchmarks/pool_gradient.py
+	$(BIN)/python benchmarks/elastic_reset.py
 	$(BIN)/python benchmarks/solve.py
+
+# Does lying pay? Three audited rounds on SmolLM2 and the figure in the README; a quarter of an hour.
+incentives: $(INSTALLED)
+	$(BIN)/python benchmarks/incentives.py

@@ -3,6 +3,7 @@
 Source of the strategies: docs/mechanism.md, and SCWCD (arXiv 2405.16276), section 6.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -74,12 +75,22 @@ class AuditCreate(Schema):
         if self.group_ids is not None and len(set(self.group_ids)) < len(self.group_ids):
             raise ValueError("group_ids names a group twice")
         if self.misreports_per_group == 0 and not self.retrain:
-            raise ValueError("alphas, sharpen_betas and oppose_betas are empty and spike is false")
+            raise ValueError("alphas and betas hold no misreport, and spike is false")
         return self
 
     @property
     def misreports_per_group(self) -> int:
-        return len(self.alphas) + len(self.sharpen_betas) + len(self.oppose_betas) + int(self.spike)
+        return len(list(self.misreports()))
+
+    def misreports(self) -> Iterator[tuple[Strategy, float]]:
+        """Every strategy with its parameter; α = 1 and r^1 are the truth, and no misreport."""
+        for alpha in self.alphas:
+            if alpha != 1:
+                yield ("inflate" if alpha > 1 else "deflate"), alpha
+        yield from (("sharpen", beta) for beta in self.sharpen_betas if beta != 1)
+        yield from (("oppose", beta) for beta in self.oppose_betas)
+        if self.spike:
+            yield "spike", 1.0
 
 
 class AuditLine(Schema):

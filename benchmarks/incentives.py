@@ -5,7 +5,6 @@ does. Everything goes over HTTP: a service of its own, a round for each pair of 
 each in closed form, with real retraining for some misreports of the first group.
 """
 
-import json
 import sys
 import tempfile
 import time
@@ -38,26 +37,34 @@ SETUP = replace(
         "name": "Does lying pay?",
         "training": {
             "method": "pool_gradient",
-            "steps": 24,
+            "steps": 12,
             "prompts_per_step": 4,
-            "learning_rate": 1e-3,
-            "evaluate_every": 6,
+            "learning_rate": 1.2e-3,
+            "evaluate_every": 4,
         },
         "max_group_size": 50,
     },
 )
+TITLE = "What a misreport gains on SmolLM2, with and without payments"
+PROMPTS = 12
+"""Of the demo's; half of them make the rounds and their trainings last half as long."""
+
 _TOLERANCE = 1e-9
 """Agent·reward units: what sums of float64 may carry."""
 
 
 def audited_round(
-    operator: Truthtune, members: list[Member], sizes: tuple[int, ...], console: Console
+    operator: Truthtune,
+    members: list[Member],
+    sizes: tuple[int, ...],
+    setup: DemoRound,
+    console: Console,
 ) -> tuple[Outcome, AuditResult]:
     """One round with these sizes from the announcement to its audit."""
-    round_ = scenario.open_round(operator, "smollm2-135m-instruct", SETUP)
+    round_ = scenario.open_round(operator, "smollm2-135m-instruct", setup)
     for member, size in zip(members, sizes, strict=True):
         sized = replace(member, setup=replace(member.setup, size=size))
-        scenario.report(sized, round_.id, SETUP)
+        scenario.report(sized, round_.id, setup)
     names = {member.group_id: member.setup.name for member in members}
     scenario.run_job(operator, round_.id, console, names)
     liar = members[0].group_id
@@ -72,6 +79,13 @@ def audited_round(
     result = operator.audits.get(audit.id).result
     assert result is not None, "a succeeded audit has its result"
     return operator.rounds.outcome(round_.id), result
+
+
+def _fewer_prompts(folder: Path) -> Path:
+    lines = SMOLLM2.prompts.read_text().splitlines()[:PROMPTS]
+    file = folder / "prompts.jsonl"
+    file.write_text("\n".join(lines) + "\n")
+    return file
 
 
 def figures(outcome: Outcome, result: AuditResult) -> dict[str, Any]:
@@ -93,22 +107,23 @@ def main() -> None:
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as home, ExitStack() as stack:
         service = stack.enter_context(DemoService(Path(home)))
-        key = json.loads(service.run("key", "create-operator", "--name", "audit", "--json"))
-        operator = stack.enter_context(Truthtune(service.url, key["secret"]))
-        members = scenario.register_groups(operator, service.url, SETUP, stack)
+        key = service.run("key", "create-operator", "--name", "audit")
+        operator = stack.enter_context(Truthtune(service.url, key))
+        setup = replace(SETUP, prompts=_fewer_prompts(Path(home)))
+        members = scenario.register_groups(operator, service.url, setup, stack)
         for sizes in SIZES:
             console.rule(f"sizes {sizes}", align="left")
-            outcome, result = audited_round(operator, members, sizes, console)
+            outcome, result = audited_round(operator, members, sizes, setup, console)
             title = f"sizes {sizes[0]} and {sizes[1]}"
             results[title], found[title] = result, figures(outcome, result)
         names = {member.group_id: member.setup.name for member in members}
         FIGURE.parent.mkdir(exist_ok=True)
-        FIGURE.write_bytes(plots.incentive_figure(results, names))
+        FIGURE.write_bytes(plots.incentive_figure(results, names, TITLE))
     record("incentives", {"seconds": time.monotonic() - started, "sizes": found})
-    paying = [title for title, each in found.items() if each["largest_gain_with_payments"] > _TOLERANCE]
-    idle = [title for title, each in found.items() if each["largest_gain_without_payments"] <= 0]
-    if paying or idle:
-        sys.exit(f"the claim does not hold: with payments {paying} gain, without {idle} don't")
+    gaining = {t for t, each in found.items() if each["largest_gain_with_payments"] > _TOLERANCE}
+    idle = {t for t, each in found.items() if each["largest_gain_without_payments"] <= _TOLERANCE}
+    if gaining or idle:
+        sys.exit(f"the claim does not hold: with payments {gaining} gain, without {idle} don't")
 
 
 if __name__ == "__main__":

@@ -61,5 +61,36 @@ def solve(
         raise typer.Exit(2) from None
 
 
+@app.command("audit-game")
+def audit_game(
+    game: Annotated[
+        str, typer.Argument(help="A pool game as docs/solve.md says; `-` reads standard input.")
+    ],
+    payment_rule: Annotated[
+        Literal["affine_maximizer", "revenue_maximizing"],
+        typer.Option(help="What a group pays; the second adds a surcharge."),
+    ] = "affine_maximizer",
+    max_size: Annotated[
+        int | None, typer.Option(min=1, help="Largest size that may be reported; default: any.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the result here, not to standard output.")
+    ] = None,
+) -> None:
+    """Tell what false reports would gain in an explicit game; needs no service.
+
+    Every misreport of `truthtune audit`, for every group, with and without payments, as JSON.
+    Malformed input: exit status 2 and a line with its JSON path.
+    """
+    from api_schemas.audits import AuditCreate
+    from workers.solving.audit import audit_file
+
+    try:
+        audit_file(game, payment_rule, AuditCreate(), max_size, out)
+    except InvalidInput as error:
+        typer.echo(f"truthtune: {' '.join(error.message.split())}", err=True)
+        raise typer.Exit(2) from None
+
+
 if __name__ == "__main__":
     app()

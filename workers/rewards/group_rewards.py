@@ -12,25 +12,31 @@ from workers.rewards.registry import FittedRewardModel
 
 @dataclass(frozen=True, eq=False)
 class GroupRewards:
-    """Every group's reward model with the score range of the pool. Call it to score."""
+    """Every group's reward model with the score range of the pool. Call it to score.
+
+    Only the reward models of the `groups` that are asked for see the responses; None asks all.
+    """
 
     models: Sequence[FittedRewardModel]
     ranges: Sequence[ScoreRange]
 
-    def __call__(self, prompts: list[str], responses: list[str]) -> Floats:
-        """Rewards in [0, 1], shape (n, M); NaN where a model fails or its score isn't finite.
+    def __call__(
+        self, prompts: list[str], responses: list[str], groups: Sequence[int] | None = None
+    ) -> Floats:
+        """Rewards in [0, 1], a row for each of the groups, shape (len(groups), M).
 
-        Scores outside the pool's range are clipped (docs/mechanism.md §3).
+        NaN where a model fails or its score isn't finite. Scores outside the pool's range are
+        clipped (docs/mechanism.md §3).
         """
-        return np.clip(self.unclipped(prompts, responses), 0.0, 1.0)
+        return np.clip(self.unclipped(prompts, responses, groups), 0.0, 1.0)
 
-    def unclipped(self, prompts: list[str], responses: list[str]) -> Floats:
+    def unclipped(
+        self, prompts: list[str], responses: list[str], groups: Sequence[int] | None = None
+    ) -> Floats:
         """As a call, before clipping; what lies outside [0, 1] is outside the pool's range."""
+        asked = range(len(self.models)) if groups is None else groups
         return np.stack(
-            [
-                _rewards(model, found, prompts, responses)
-                for model, found in zip(self.models, self.ranges, strict=True)
-            ]
+            [_rewards(self.models[i], self.ranges[i], prompts, responses) for i in asked]
         )
 
 

@@ -46,7 +46,7 @@ def solve_file(source: str, rule: PaymentRule, out: Path | None, policies: Path 
     Without `out` it goes to standard output. `policies`: a .npy file for the policies of a game
     whose rewards are in one. Raises InvalidInput, with the place, before anything is written.
     """
-    document, folder = _read(source)
+    document, folder = read_source(source)
     with opened(document, folder) as game, ExitStack() as files:
         file = files.enter_context(published(out, "--out")) if out else sys.stdout.buffer
         if isinstance(game, CandidatesFile):
@@ -64,7 +64,8 @@ def _encoded(outcome: dict[str, Any]) -> bytes:
         refuse("$", "the game's numbers are so large that its welfare is not finite")
 
 
-def _read(source: str) -> tuple[bytes, Path]:
+def read_source(source: str) -> tuple[bytes, Path]:
+    """The document, `-` for standard input, and the folder that its array files are sought in."""
     if source == "-":
         return sys.stdin.buffer.read(), Path()
     path = Path(source)

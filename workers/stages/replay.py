@@ -21,7 +21,7 @@ def run(context: StageContext) -> str:
     settings = audit_of(context).settings
     game, scores = load_game(context)
     groups = audited_groups(settings, scores)
-    lies = list(lies_of(settings))
+    lies = list(settings.misreports())
     truth, misreports = [], []
     for done, (i, replay) in enumerate(_replays(context, game, groups), start=1):
         group_id, honest = scores.group_ids[i], replay.truth()
@@ -48,15 +48,6 @@ def audited_groups(settings: AuditCreate, scores: Scores) -> list[int]:
     """The places of the groups whose reports change."""
     wanted = settings.group_ids
     return [i for i, name in enumerate(scores.group_ids) if wanted is None or name in wanted]
-
-
-def lies_of(settings: AuditCreate) -> Iterator[tuple[Strategy, float]]:
-    """The misreports to try for every group. α = 1 tells the truth, and is no lie."""
-    yield from (("inflate" if a > 1 else "deflate", a) for a in settings.alphas if a != 1)
-    yield from (("sharpen", beta) for beta in settings.sharpen_betas if beta != 1)
-    yield from (("oppose", beta) for beta in settings.oppose_betas)
-    if settings.spike:
-        yield "spike", 1.0
 
 
 def surcharges_of(context: StageContext, game: PoolGame) -> Floats | None:

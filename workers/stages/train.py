@@ -146,7 +146,7 @@ def _store(
         )
         for each, record in zip(found, trainer.records, strict=True)
     ]
-    drawn = artifacts.put(plots.reward_drift_figure(curves))
+    drawn = artifacts.put(plots.reward_drift_figure(curves, trainer.task.regularizer))
     return artifacts.put_json({"trained": trained, "plots": {"reward_drift": drawn}})
 
 
@@ -168,7 +168,7 @@ def _event(report: StepReport, names: list[str], trainer: WorldsTrainer) -> Prog
     unit = trainer.task.regularizer.upper()
     figures = ", ".join(f"{w['world']} ASW {w['welfare']} {unit} {w['divergence']}" for w in worlds)
     return ProgressEvent(
-        type="training_step" if report.kind == "rollouts" else "world_evaluated",
+        type="world_evaluated" if report.kind == "holdout" else "training_step",
         message=f"step {report.step} of {steps}, {report.kind}: {figures}"[:4000],
         data={"stage": "train", "step": report.step, "steps": steps, "worlds": worlds},
     )

@@ -2,7 +2,12 @@
 
 from collections.abc import Mapping
 
+from workers.training.policy_gradient import PolicyGradientTrainer
+from workers.training.pool_gradient import PoolGradientTrainer
 from workers.training.train_worlds import WorldsTrainer
 
-TRAINERS: Mapping[str, type[WorldsTrainer]] = {"policy_gradient": WorldsTrainer}
+TRAINERS: Mapping[str, type[WorldsTrainer]] = {
+    "policy_gradient": PolicyGradientTrainer,
+    "pool_gradient": PoolGradientTrainer,
+}
 """A method trains all worlds of a `TrainingTask` and keeps each one's best state in `records`."""
