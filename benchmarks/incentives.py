@@ -35,10 +35,15 @@ SETUP = replace(
     announcement=SMOLLM2.announcement
     | {
         "name": "Does lying pay?",
+        "pool": {
+            "samples_per_prompt": 16,
+            "holdout_samples_per_prompt": 6,
+            "fresh_samples_per_prompt": 0,
+        },
         "training": {
             "method": "pool_gradient",
-            "steps": 12,
-            "prompts_per_step": 4,
+            "steps": 8,
+            "prompts_per_step": 3,
             "learning_rate": 1.2e-3,
             "evaluate_every": 4,
         },

@@ -17,7 +17,7 @@ from client import Truthtune
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-TARGETS = ("setup", "demo", "serve", "test", "test-slow", "lint", "bench")
+TARGETS = ("setup", "demo", "serve", "test", "test-slow", "lint", "bench", "incentives")
 COMMANDS = Path(sys.executable).parent
 
 
