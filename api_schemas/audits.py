@@ -74,7 +74,7 @@ class AuditCreate(Schema):
     def _something_to_try_once(self) -> "AuditCreate":
         if self.group_ids is not None and len(set(self.group_ids)) < len(self.group_ids):
             raise ValueError("group_ids names a group twice")
-        if self.misreports_per_group == 0 and not self.retrain:
+        if self.misreports_per_group == 0:
             raise ValueError("alphas and betas hold no misreport, and spike is false")
         return self
 
@@ -117,9 +117,16 @@ class AuditResult(Schema):
 
     truth: list[AuditLine]
     misreports: list[AuditLine]
+    refused: list[Misreport] = Field(
+        [],
+        description="Misreports that `revenue_maximizing` takes from nobody, for they leave no "
+        "preference: they have no line.",
+    )
     retrained: list[AuditLine]
-    largest_gain: float = Field(description="Over `misreports`, with payments.")
-    largest_gain_without_payments: float
+    largest_gain: float | None = Field(
+        description="Over `misreports`, with payments; null if every one would be refused."
+    )
+    largest_gain_without_payments: float | None
     largest_gain_retrained: float | None = Field(
         description="Over `retrained`; the certificate's `largest_gain` bounds it."
     )

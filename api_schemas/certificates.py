@@ -37,7 +37,7 @@ class AuditedGains(Schema):
     """The largest gains over all finished audits of the round, agent·reward units."""
 
     audits: int
-    largest_gain: float = Field(
+    largest_gain: float | None = Field(
         description="With payments, in closed form on the pool. A group sees 0 where no misreport "
         "gained: how much each lost would tell of the others' reports."
     )

@@ -374,6 +374,7 @@ AUDIT: dict[str, Any] = {
                 "gain_without_payments": 0.4375,
             }
         ],
+        "refused": [],
         "retrained": [],
         "largest_gain": -0.3125,
         "largest_gain_without_payments": 0.4375,

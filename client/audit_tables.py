@@ -43,10 +43,10 @@ def retrained_table(result: AuditResult, names: Mapping[str, str]) -> Table:
 
 def conclusion(result: AuditResult) -> str:
     """Does the mechanism keep its promise on this round, and was it needed?"""
-    if not result.misreports:
-        return "No misreport was replayed on the pool."
-    replays = f"Of {len(result.misreports)} misreports on the pool"
     with_payments, without = result.largest_gain, result.largest_gain_without_payments
+    if with_payments is None or without is None:
+        return "No misreport was replayed on the pool: the round would refuse them all."
+    replays = f"Of {len(result.misreports)} misreports on the pool"
     if with_payments > _ROUNDING:
         return f"{replays}, one gains {with_payments:.6g} in spite of the payments."
     if without > _ROUNDING:

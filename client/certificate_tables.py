@@ -56,6 +56,8 @@ def _group_table(found: Certificate, names: Mapping[str, str]) -> Table:
 def _audited(gains: AuditedGains | None) -> str:
     if gains is None:
         return "no audit has finished"
+    if gains.largest_gain is None:
+        return f"{gains.audits} audits, in which no misreport could be replayed"
     text = f"{gains.audits} audits: the largest gain of a misreport is {gains.largest_gain:.6g}"
     if gains.largest_gain_without_payments is not None:
         text += f", without payments {gains.largest_gain_without_payments:.6g}"

@@ -38,8 +38,8 @@ def request_audit(
     _require_groups(settings, groups)
     if settings.retrain and outcome.counterfactuals == "closed_form":
         raise InvalidInput(
-            "retrain: counterfactuals 'closed_form' prices the pool's best policies, so no training "
-            "changes what a report brings",
+            "retrain: counterfactuals 'closed_form' prices the pool's best policies, so no "
+            "training changes what a report brings",
             param="retrain",
         )
     _require_few_replays(settings, len(takes_part(groups)))

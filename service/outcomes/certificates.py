@@ -47,7 +47,7 @@ def _without_losses(gains: AuditedGains) -> AuditedGains:
     gain = gains.largest_gain
     return AuditedGains(
         audits=gains.audits,
-        largest_gain=gain if gain > _ROUNDING else 0.0,
+        largest_gain=gain if gain is None or gain > _ROUNDING else 0.0,
         largest_gain_without_payments=None,
         largest_gain_retrained=None,
     )

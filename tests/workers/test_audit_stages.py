@@ -123,8 +123,7 @@ def test_a_lie_leaves_the_world_without_the_liar_as_it_was(
 
 
 def test_a_lie_that_would_be_refused_is_left_out(settled: Callable[..., TinyRound]) -> None:
-    """With one group of a constant reward, `oppose` keeps every other's rewards; `sharpen` of 0s
-    and 1s stays as it is. A lie that makes rewards constant is one the round would refuse."""
+    """A lie that makes rewards constant is one that the round would refuse."""
     red_or_not = {
         "type": "lexical",
         "features": [{"type": "keywords", "words": ["red"], "weight": 1.0}],
@@ -132,7 +131,9 @@ def test_a_lie_that_would_be_refused_is_left_out(settled: Callable[..., TinyRoun
     rules = {"counterfactuals": "closed_form", "payment_rule": "revenue_maximizing"}
     # two groups of one taste: what opposes the other at β = 1 is constant
     made = settled(tastes=(red_or_not, red_or_not), sizes=(3, 7), **rules)
-    lines = made.audited(alphas=[], sharpen_betas=[], oppose_betas=[1.0, 2.0]).result.misreports
+    result = made.audited(alphas=[], sharpen_betas=[], oppose_betas=[1.0, 2.0]).result
+    assert [(each.strategy, each.parameter) for each in result.refused] == [("oppose", 1.0)] * 2
+    lines = result.misreports
     assert [(line.strategy, line.parameter) for line in lines[:2]] == [
         ("oppose", 2.0),
         ("spike", 1.0),

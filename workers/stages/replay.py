@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from api_schemas.audits import AuditCreate, AuditLine, Strategy
+from api_schemas.audits import AuditCreate, AuditLine, Misreport, Strategy
+from api_schemas.base import Schema
 from api_schemas.jobs import AuditInput
 from workers.mechanism.arrays import Floats
 from workers.mechanism.audit import Lie, Replay, Told
@@ -14,24 +15,30 @@ from workers.stages.solve import load_game
 
 
 def run(context: StageContext) -> str:
-    """Leaves `{truth: [AuditLine], misreports: [AuditLine]}`.
+    """Leaves `{truth: [AuditLine], misreports: [AuditLine], refused: [Misreport]}`.
 
-    A lie that `revenue_maximizing` would refuse, for it makes the rewards constant, is left out.
+    A lie that `revenue_maximizing` would refuse, for it makes the rewards constant, has no line.
     """
     settings = audit_of(context).settings
     game, scores = load_game(context)
     groups = audited_groups(settings, scores)
     lies = list(settings.misreports())
-    truth, misreports = [], []
+    truth, misreports, refused = [], [], []
     for done, (i, replay) in enumerate(_replays(context, game, groups), start=1):
         group_id, honest = scores.group_ids[i], replay.truth()
         truth.append(audit_line(group_id, "truth", 1.0, honest, honest))
         for strategy, parameter in lies:
             told = replay.tell(Lie(strategy, parameter))
-            if told is not None:
+            if told is None:
+                refused.append(Misreport(group_id=group_id, strategy=strategy, parameter=parameter))
+            else:
                 misreports.append(audit_line(group_id, strategy, parameter, told, honest))
         context.progress("replay", done, len(groups), f"groups, {len(lies)} misreports each")
-    lines = {"truth": truth, "misreports": misreports}
+    lines: dict[str, Sequence[Schema]] = {
+        "truth": truth,
+        "misreports": misreports,
+        "refused": refused,
+    }
     return context.artifacts.put_json(
         {name: [line.model_dump(mode="json") for line in found] for name, found in lines.items()}
     )
@@ -45,8 +52,9 @@ def audit_of(context: StageContext) -> AuditInput:
 
 
 def audited_groups(settings: AuditCreate, scores: Scores) -> list[int]:
-    """The places of the groups whose reports change."""
-    wanted = settings.group_ids
+    """The places of the groups whose reports change, in closed form or by training anew."""
+    retrained = {point.group_id for point in settings.retrain}
+    wanted = None if settings.group_ids is None else retrained | set(settings.group_ids)
     return [i for i, name in enumerate(scores.group_ids) if wanted is None or name in wanted]
 
 

@@ -19,6 +19,7 @@ from workers.stages.score import Scores
 from workers.stages.solve import load_game
 from workers.stages.solve import run as solve
 from workers.stages.train import run_name
+from workers.stages.valuation import Valuation
 from workers.stages.value import value_candidates
 
 
@@ -39,10 +40,11 @@ def run(context: StageContext) -> str:
     result = AuditResult(
         truth=truth,
         misreports=misreports,
+        refused=[Misreport.model_validate(each) for each in replayed["refused"]],
         retrained=retrained,
-        largest_gain=max((line.gain for line in misreports), default=0.0),
+        largest_gain=max((line.gain for line in misreports), default=None),
         largest_gain_without_payments=max(
-            (line.gain_without_payments for line in misreports), default=0.0
+            (line.gain_without_payments for line in misreports), default=None
         ),
         largest_gain_retrained=max((line.gain for line in retrained), default=None),
     )
@@ -59,11 +61,12 @@ def _retrained(context: StageContext) -> list[AuditLine]:
         return []
     truth = Replayed(*load_game(context))
     surcharges_N = surcharges_of(context, truth.game)
+    settled = value_candidates(context, on="pool")
     lines = []
     for done, point in enumerate(points, start=1):
         i = truth.scores.group_ids.index(point.group_id)
         surcharge = 0.0 if surcharges_N is None else float(surcharges_N[i])
-        honest = _priced(context, truth, i, surcharge)
+        honest = _priced(settled, truth, i, surcharge)
         told = _trained_again(context, truth, i, point, surcharge)
         if told is not None:
             lines.append(audit_line(point.group_id, point.strategy, point.parameter, told, honest))
@@ -89,9 +92,9 @@ def _trained_again(
         {"sample_pool": inputs["sample_pool"], "score": inputs["score"]}, name
     )
     inputs["train"] = _merged(context, trained, i)
-    found = _priced(replace(context, inputs=inputs), truth, i, surcharge)
+    valuation = value_candidates(replace(context, inputs=inputs), on="pool")
     context.runner.forget_training(name)
-    return found
+    return _priced(valuation, truth, i, surcharge)
 
 
 def lying_scores(scores: Scores, i: int, lie: Lie, max_size: int) -> Scores:
@@ -132,9 +135,8 @@ def _merged(context: StageContext, trained: str, i: int) -> str:
     return context.artifacts.put_json({"trained": [*untouched, *anew], "plots": {}})
 
 
-def _priced(context: StageContext, truth: Replayed, i: int, surcharge: float) -> Told:
-    """What group i gets and pays with the context's models, by its true rewards and size."""
-    valuation = value_candidates(context, on="pool")
+def _priced(valuation: Valuation, truth: Replayed, i: int, surcharge: float) -> Told:
+    """What group i gets and pays with the chosen models, by its true rewards and size."""
     log_probs_KXJ = valuation.log_probs_KXJ
     by_truth = value_models(truth.game, log_probs_KXJ, log_probs_KXJ[INITIAL])
     own = float(by_truth.valuations_KN[valuation.delivered, i])
