@@ -42,6 +42,6 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/elastic_reset.py
 	$(BIN)/python benchmarks/solve.py
 
-# Does lying pay? Three audited rounds on SmolLM2 and the figure in the README; a quarter of an hour.
+# Does lying pay? Three audited rounds on SmolLM2 and the figure in the README; half an hour.
 incentives: $(INSTALLED)
 	$(BIN)/python benchmarks/incentives.py
