@@ -111,8 +111,8 @@ class AuditLine(Schema):
 class AuditResult(Schema):
     """All replays. `truth` and `misreports` are in closed form on the pool; no training errs there.
 
-    `retrained` are of whole trainings, their gains against the round as it was settled: they are
-    bounded by the round's certificate only.
+    `retrained` are of whole trainings, their gains against the round's own models: they are bounded
+    by the round's certificate only. Both are valued on the pool, whatever the round announced.
     """
 
     truth: list[AuditLine]

@@ -206,6 +206,7 @@ _GRAND_WORLD: dict[str, Any] = {
     "chosen": "grand@12",
     "welfare_initial": 8.5,
     "welfare": 10.6875,
+    "welfare_standard_error": None,
     "welfare_optimum": 11.1875,
     "optimality_gap": 0.5,
     "divergence": 0.875,

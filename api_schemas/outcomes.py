@@ -20,9 +20,14 @@ class WorldOutcome(Schema):
         description="`pool_optimum`, `initial`, or `world@step` of the adapter that was chosen."
     )
     welfare_initial: float = Field(description="ASW of the initial model.")
-    welfare: float = Field(description="ASW of the chosen model on the pool.")
+    welfare: float = Field(description="ASW of the chosen model, on the pool or the mixture.")
+    welfare_standard_error: float | None = Field(
+        None, description="Of `welfare`, under `value_on: mixture`; the pool has no sampling error."
+    )
     welfare_optimum: float = Field(description="ASW* of the closed form on the pool.")
-    optimality_gap: float = Field(description="ASW* − ASW, at least 0.")
+    optimality_gap: float = Field(
+        description="ASW* − ASW on the pool, at least 0; under `mixture` too."
+    )
     divergence: float = Field(
         description="D of the chosen model by the announced regulariser, the prompts' mean: nats "
         "under `kl`."
@@ -118,8 +123,11 @@ class IncentiveCertificate(Schema):
 
     guarantee: str = Field(description="The guarantee of the counterfactual method, in words.")
     figures: str = Field(description="The measured figures behind it, in words.")
-    largest_gain: float = Field(description="Agent·reward units; on the pool.")
-    largest_gain_micro_units: int = Field(description="The same in money, rounded up.")
+    largest_gain: float | None = Field(
+        description="Agent·reward units; on the pool. Null for a group in a round of fewer than "
+        "three under `checkpoints`, where it would tell what the other reported."
+    )
+    largest_gain_micro_units: int | None = Field(description="The same in money, rounded up.")
     estimate: bool = Field(
         False, description="True where models were valued off the pool: no bound, an estimate."
     )

@@ -266,7 +266,8 @@ class RoundCreate(Schema):
 
     @model_validator(mode="after")
     def _amounts_stay_exact(self) -> "RoundCreate":
-        """A payment is at most the group's size, so this bounds every amount of the round."""
+        """What all of a group's value is worth must be an integer that JSON carries exactly; an
+        outcome's amounts are checked again when it is settled."""
         largest = self.max_group_size * self.price_per_unit_micro_units
         if largest > MAX_EXACT_INTEGER:
             raise ValueError(

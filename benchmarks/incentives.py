@@ -127,6 +127,13 @@ def main() -> None:
     record("incentives", {"seconds": time.monotonic() - started, "sizes": found})
     gaining = {t for t, each in found.items() if each["largest_gain_with_payments"] > _TOLERANCE}
     idle = {t for t, each in found.items() if each["largest_gain_without_payments"] <= _TOLERANCE}
+    beyond = {
+        title
+        for title, each in found.items()
+        if (each["largest_gain_retrained"] or 0.0) > each["certificate"] + _TOLERANCE
+    }
+    if beyond:
+        sys.exit(f"a lie gains more than the certificate of {beyond}")
     if gaining or idle:
         sys.exit(f"the claim does not hold: with payments {gaining} gain, without {idle} don't")
 

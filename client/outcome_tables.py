@@ -97,6 +97,8 @@ def summary_lines(outcome: Outcome, names: Mapping[str, str]) -> list[str]:
 
 def certificate_lines(certificate: IncentiveCertificate, currency: str | None = None) -> list[str]:
     """The guarantee, the bound (in money too, if the currency is known), and what it rests on."""
+    if certificate.largest_gain is None:
+        return [certificate.guarantee, certificate.figures]
     bound = f"no misreport gains more than {certificate.largest_gain:.4f} agent·reward units"
     if currency is not None:
         bound += f" ({money(certificate.largest_gain_micro_units, currency)})"

@@ -97,7 +97,8 @@ def _world_complaints(sizes: dict[str, int], outcome: Outcome) -> Iterator[str]:
     for world in outcome.worlds:
         yield from _one_world_complaints(world)
     grand = next((w for w in outcome.worlds if w.without_group_id is None), None)
-    if grand and not _close(grand.optimality_gap, outcome.certificate.largest_gain):
+    gain = outcome.certificate.largest_gain
+    if grand and (gain is None or not _close(grand.optimality_gap, gain)):
         yield "the certificate's largest gain is not the grand world's optimality gap"
 
 

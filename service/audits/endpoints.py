@@ -30,8 +30,8 @@ def create_audit(
     round_id: RoundId, principal: Operator, body: AuditCreate, idempotent: Idempotent
 ) -> Audit:
     """Queues a job that plays a settled round again with false reports, and tells what each would
-    have gained its group. The round stays as it is, and groups learn nothing of it.
-    Operator only."""
+    have gained its group. The round stays as it is; groups learn from its certificate how many
+    audits there were, and whether any lie gained. Operator only."""
 
     def work() -> Audit:
         made = request_audit(idempotent.session, principal, round_id, body)

@@ -67,7 +67,9 @@ def _named_groups(settings: AuditCreate) -> Iterator[tuple[str, str]]:
 
 
 def _require_few_replays(settings: AuditCreate, groups_in_round: int) -> None:
-    groups = groups_in_round if settings.group_ids is None else len(settings.group_ids)
+    groups = groups_in_round
+    if settings.group_ids is not None:
+        groups = len({*settings.group_ids, *(each.group_id for each in settings.retrain)})
     replays = groups * settings.misreports_per_group
     if replays > MAX_REPLAYS:
         raise InvalidInput(

@@ -10,6 +10,7 @@ import numpy as np
 from api_schemas.errors import RoundFailed
 from api_schemas.jobs import JobInput
 from api_schemas.outcomes import GroupOutcome, Outcome
+from api_schemas.rounds import MAX_EXACT_INTEGER
 from api_schemas.rounds import Announcement
 from workers.mechanism.amounts import payment_micro_units
 from workers.mechanism.payments import negative_payments
@@ -49,6 +50,8 @@ def _checked_payment(group: GroupOutcome, announced: Announcement) -> float:
     price = announced.price_per_unit_micro_units
     if group.amount_micro_units != payment_micro_units(payment, price):
         raise _inconsistent("an amount is not floor(payment × price_per_unit_micro_units)")
+    if abs(group.amount_micro_units) > MAX_EXACT_INTEGER:
+        raise _inconsistent("an amount is beyond the largest integer that JSON carries exactly")
     _require_surcharge(group, announced)
     before, after = group.others_welfare_without, group.others_welfare_with
     if before is not None and after is not None:

@@ -84,18 +84,20 @@ def _without_welfare(outcome: Outcome) -> Outcome:
             "fresh": None,
             "holdout": None,
             "groups": lines,
-            "certificate": _without_figures(outcome.certificate),
+            "certificate": _without_figures(outcome),
+            "warnings": [text for text in outcome.warnings if not text.startswith("world ")],
         }
     )
 
 
-def _without_figures(certificate: IncentiveCertificate) -> IncentiveCertificate:
-    """The figures tell the grand world's welfare."""
-    figures = (
-        f"On the pool, {certificate.largest_gain:.6g} agent·reward units is the most that a false "
-        "report gains; with fewer than three groups the figures behind it are the operator's."
-    )
-    return certificate.model_copy(update={"figures": figures})
+def _without_figures(outcome: Outcome) -> IncentiveCertificate:
+    """The figures tell the grand world's welfare, and the bound of `checkpoints` the other's."""
+    hidden: dict[str, object] = {
+        "figures": "With fewer than three groups the figures behind it are the operator's."
+    }
+    if outcome.counterfactuals == "checkpoints":
+        hidden |= {"largest_gain": None, "largest_gain_micro_units": None}
+    return outcome.certificate.model_copy(update=hidden)
 
 
 def _naming_nobody(world: WorldOutcome, others: list[str]) -> WorldOutcome:

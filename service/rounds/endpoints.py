@@ -60,6 +60,7 @@ def get_round(round_id: RoundId, principal: CurrentPrincipal, session: ReadSessi
 def open_round(round_id: RoundId, principal: Operator, session: WriteSession) -> Round:
     """Shows a draft to the groups and takes their reports from `opens_at` on. Operator only."""
     row = repository.lock_round(session, principal, round_id)
+    require_grid_fits(repository.to_round(session, row).announcement, groups.count_groups(session))
     lifecycle.open_for_reports(session, row)
     audit.record(session, principal, "round.opened", round_id)
     return repository.to_round(session, row)

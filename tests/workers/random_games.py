@@ -1,5 +1,7 @@
 """Games on the pool for property tests, small enough that 500 of them take a second."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -76,3 +78,10 @@ kl_games, l2_games = games_of(st.just("kl")), games_of(st.just("l2"))
 def settle(game: PoolGame) -> tuple[PoolSolution, Payments]:
     solution = solve(game)
     return solution, affine_maximizer(game.sizes_N, solution.values)
+
+
+def with_report(game: PoolGame, group: int, size: int, rewards_XJ: Floats) -> PoolGame:
+    """The game in which one group reports something else."""
+    sizes_N, rewards_NXJ = game.sizes_N.copy(), game.rewards_NXJ.copy()
+    sizes_N[group], rewards_NXJ[group] = size, rewards_XJ
+    return replace(game, sizes_N=sizes_N, rewards_NXJ=rewards_NXJ)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from random_games import THOROUGH, games, random_game, seeds, settle
+from random_games import THOROUGH, games, random_game, seeds, settle, with_report
 
 from workers.mechanism.arrays import Floats
-from workers.mechanism.audit import FittedLie, Lie, Replay, Told, fit_lie, others_mean, with_report
+from workers.mechanism.audit import FittedLie, Lie, Replay, Told, fit_lie, others_mean
 from workers.mechanism.normalise import ScoreRange, score_range, to_rewards
 from workers.mechanism.revenue import surcharges
 from workers.mechanism.worlds import PoolGame

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import GROUP_IDS, TASTES, TinyRound
+from random_games import with_report
 
 from workers.mechanism import closed_form, payments
-from workers.mechanism.audit import Lie, fit_lie, others_mean, with_report
+from workers.mechanism.audit import Lie, fit_lie, others_mean
 from workers.stages.solve import load_game
 
 MakeRound = Callable[..., TinyRound]
@@ -146,3 +147,39 @@ def test_a_group_without_preferences_can_be_audited(settled: Callable[..., TinyR
     result = made.audited(group_ids=[GROUP_IDS[0]]).result
     assert result.truth[0].payment == pytest.approx(0, abs=1e-12)  # rounding of sums
     assert result.largest_gain <= 1e-9
+
+
+RED = {"type": "lexical", "features": [{"type": "keywords", "words": ["red"], "weight": 1.0}]}
+
+
+@pytest.mark.parametrize("method", ["bound", "retrain", "checkpoints"])
+def test_a_lie_that_hides_every_preference_is_trained_as_the_round_would_have_been(
+    settled: Callable[..., TinyRound], method: str
+) -> None:
+    """Of two groups of one taste, what opposes the other's at β = 1 prefers nothing."""
+    changes = {"sizes": (3, 7), "counterfactuals": method}
+    made = settled(tastes=(RED, RED), **changes)
+    retrain = [{"group_id": GROUP_IDS[0], "strategy": "oppose", "parameter": 1.0}]
+    (line,) = made.audited(group_ids=[GROUP_IDS[0]], retrain=retrain).result.retrained
+    silent = settled(tastes=(CONSTANT, RED), **changes).outcome().outcome
+    assert line.payment == pytest.approx(silent.groups[0].payment, abs=1e-6)
+    # both groups value alike, so the liar's true valuation is the other's
+    assert line.valuation == pytest.approx(silent.groups[1].valuation, abs=1e-6)
+    assert silent.worlds[0].chosen != "initial"
+
+
+def test_showing_a_preference_that_is_none_gains_no_more_than_the_certificate(
+    settled: Callable[..., TinyRound],
+) -> None:
+    """Its own short training then takes the place of the grand model as the world without it."""
+    made = settled(
+        tastes=(CONSTANT, *TASTES[1:]), counterfactuals="early_stop", counterfactual_steps=4
+    )
+    retrain = [{"group_id": GROUP_IDS[0], "strategy": "oppose", "parameter": 1.0}]
+    (line,) = made.audited(group_ids=[GROUP_IDS[0]], retrain=retrain).result.retrained
+    outcome = made.outcome().outcome
+    (grand, *_) = outcome.worlds
+    assert outcome.groups[0].payment == 0
+    assert outcome.certificate.largest_gain == grand.welfare_optimum - grand.welfare_initial
+    assert line.gain <= outcome.certificate.largest_gain
+    assert line.gain > grand.optimality_gap  # the gap alone would not have been a bound

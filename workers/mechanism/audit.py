@@ -4,7 +4,7 @@ Source of the strategies: docs/mechanism.md §7; SCWCD §6.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -157,10 +157,3 @@ class Replay:
         values_N = valuations(np.exp(best.log_policy_XJ), weights_X, own_and_others_NXJ)
         penalty = game.coefficient * float(weights_X @ best.divergence_X)
         return float(values_N[0]), float(values_N[1]) - penalty
-
-
-def with_report(game: PoolGame, group: int, size: int, rewards_XJ: Floats) -> PoolGame:
-    """The game in which one group reports something else."""
-    sizes_N, rewards_NXJ = game.sizes_N.copy(), game.rewards_NXJ.copy()
-    sizes_N[group], rewards_NXJ[group] = size, rewards_XJ
-    return replace(game, sizes_N=sizes_N, rewards_NXJ=rewards_NXJ)

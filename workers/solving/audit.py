@@ -1,6 +1,5 @@
 """`truthtune audit-game`: what false reports would gain in a game in a file."""
 
-import json
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from workers.mechanism.revenue import outside_domain, surcharges
 from workers.mechanism.worlds import PoolGame
 from workers.solving.fields import refuse
 from workers.solving.game_files import PoolFile, opened
-from workers.solving.run import PaymentRule, read_source
+from workers.solving.run import PaymentRule, encoded, read_source
 from workers.solving.written_files import published
 
 
@@ -33,7 +32,7 @@ def audit_file(
             refuse("kind", '"candidates" has no rewards for a group to lie about')
         result = _audited(_pool_game(file), file.rewards_path, rule, settings, max_size)
         target = files.enter_context(published(out, "--out")) if out else sys.stdout.buffer
-        target.write(json.dumps(result, indent=1, allow_nan=False).encode() + b"\n")
+        target.write(encoded(result))
 
 
 def _pool_game(file: PoolFile) -> PoolGame:
@@ -85,8 +84,8 @@ def _audited(
     return {
         "truth": truth,
         "misreports": misreports,
-        "largest_gain": max((line["gain"] for line in misreports), default=0.0),
+        "largest_gain": max((line["gain"] for line in misreports), default=None),
         "largest_gain_without_payments": max(
-            (line["gain_without_payments"] for line in misreports), default=0.0
+            (line["gain_without_payments"] for line in misreports), default=None
         ),
     }

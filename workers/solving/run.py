@@ -54,10 +54,11 @@ def solve_file(source: str, rule: PaymentRule, out: Path | None, policies: Path 
         else:
             rows = _policies_file(game, policies, files)
             outcome = _pool_outcome(game, rule, rows)
-        file.write(_encoded(outcome))
+        file.write(encoded(outcome))
 
 
-def _encoded(outcome: dict[str, Any]) -> bytes:
+def encoded(outcome: dict[str, Any]) -> bytes:
+    """JSON; refuses numbers that are not finite."""
     try:
         return json.dumps(outcome, indent=1, allow_nan=False).encode() + b"\n"
     except ValueError:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from api_schemas.errors import RoundFailed
 from api_schemas.jobs import StageName
 from api_schemas.rounds import RoundCreate
 from api_schemas.training import GradientTraining, RewardedSoups
@@ -49,10 +48,7 @@ class Candidate:
 def load_candidates(
     artifacts: ArtifactStore, digest: str, rules: RoundCreate, group_ids: Sequence[str]
 ) -> list[Candidate]:
-    """The initial model, then the `train` artifact's adapters or what is mixed of them.
-
-    Raises RoundFailed for a grid of more mixes than announced.
-    """
+    """The initial model, then the `train` artifact's adapters or what is mixed of them."""
     trained = artifacts.get_json(digest)["trained"]
     states = [unpack(artifacts.get(each["state"]))[0] for each in trained]
     initial = Candidate("initial", frozenset(), None)
@@ -75,13 +71,6 @@ def _mixes(
     """Every point of the simplex grid over the adapters, like `soup:1/4*<group>+3/4*<group>`."""
     if not states:
         return []
-    needed = soups.grid_size(len(states), settings.grid_steps)
-    if needed > settings.max_candidates:
-        raise RoundFailed(
-            f"a grid of grid_steps {settings.grid_steps} over {len(states)} adapters has {needed} "
-            f"candidates, beyond the announced max_candidates {settings.max_candidates}",
-            code="grid_over_budget",
-        )
     mix = soups.INTERPOLATIONS[settings.interpolation]
     found = []
     for point in soups.simplex_grid(len(states), settings.grid_steps):

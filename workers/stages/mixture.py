@@ -25,11 +25,12 @@ def value_on_mixture(
     game: PoolGame,
     candidates: Sequence[Candidate],
     log_pool_KXJ: Floats,
-) -> MixtureModels | None:
+) -> tuple[MixtureModels, Floats] | None:
     """Value all candidates on the pool's responses and on some of each of them.
 
-    `log_pool_KXJ` is log π(y|x) of the candidates on the pool. None, with a warning, where a reward
-    model failed on a response, or where nothing was trained: then the pool has to do.
+    `log_pool_KXJ` is log π(y|x) of the candidates on the pool. Also gives, for each group, how far
+    the furthest reward lay outside [0, 1] before clipping. None where a reward model failed on a
+    response (with a warning), or where nothing was trained: then the pool has to do.
     """
     if len(candidates) == 1:
         return None
@@ -39,7 +40,8 @@ def value_on_mixture(
         unpack(context.artifacts.get(digest))[0]
         for digest in context.runner.map(_draw, items, uses_model=True)
     ]
-    rewards_NXJ = torch.cat([part["rewards"] for part in drawn], 1).numpy()
+    raw_NXJ = torch.cat([part["rewards"] for part in drawn], 1).numpy()
+    rewards_NXJ = np.clip(raw_NXJ, 0.0, 1.0)
     if np.isnan(rewards_NXJ).any():
         failing = np.flatnonzero(np.isnan(rewards_NXJ).any(axis=(1, 2)))
         ids = Scores.load(context.artifacts, context.inputs["score"]).group_ids
@@ -56,7 +58,8 @@ def value_on_mixture(
         rewards_NXJ=np.concatenate([game.rewards_NXJ, rewards_NXJ], axis=2),
         initial=INITIAL,
     )
-    return value_models(game, samples)
+    errors_N: Floats = np.abs(raw_NXJ - rewards_NXJ).max(axis=(1, 2))
+    return value_models(game, samples), errors_N
 
 
 def _draw(context: TaskContext, item: tuple[dict[StageName, str], int, int]) -> str:
@@ -81,7 +84,8 @@ def _draw(context: TaskContext, item: tuple[dict[StageName, str], int, int]) -> 
             on_prompt=partial(_tell, context, start),
         )
     prompts, responses = drawn.flat_texts(pool.prompts[start:stop])
-    rewards_NXJ = rewards(prompts, responses).reshape(-1, *drawn.lengths_XJ.shape)
+    raw_NM = rewards.unclipped(prompts, responses)
+    rewards_NXJ = raw_NM.reshape(-1, *drawn.lengths_XJ.shape)
     return context.artifacts.put(
         pack({"log_probs": drawn.log_probs_KXJ, "rewards": torch.from_numpy(rewards_NXJ)}, {})
     )

@@ -11,6 +11,7 @@ from api_schemas.outcomes import (
 )
 from workers.mechanism.amounts import largest_gain_micro_units, payment_micro_units
 from workers.mechanism.methods import guarantee
+from workers.mechanism.mixture import MixtureModels
 from workers.mechanism.payments import (
     negative_payments,
     optimality_gap,
@@ -68,13 +69,16 @@ def _certificate(
     if method.shares_candidates:
         welfare_W, initial_W = valuation.choice.welfare_W, valuation.initial_welfare_W
         gain = shared_candidates_gain(gain, welfare_W[1:], initial_W[1:])
+    if method.trains == "every_world":
+        gain = max(gain, _gain_by_speaking_up(context, valuation))
     prompts, responses = valuation.game.log_q_XJ.shape
     figures = (
         f"The priced model is {grand.optimality_gap:.4g} agent·reward units below the best policy "
         f"of the pool, of {grand.welfare_optimum - grand.welfare_initial:.4g} that could be gained "
         f"over the initial model. {grand.low_support_prompts} of {prompts} prompts rest on less "
         f"than 5 % of their {responses} responses. Your own line says how far your reward model "
-        "went beyond its range off the pool, and what that adds at most."
+        "went beyond its range off the pool and what that adds at most, and how far the model "
+        "without you falls short of its own best."
     )
     return IncentiveCertificate(
         guarantee=guarantee(method, rules.payment_rule),
@@ -83,6 +87,24 @@ def _certificate(
         largest_gain_micro_units=largest_gain_micro_units(gain, rules.price_per_unit_micro_units),
         estimate=valuation.valued is not valuation.on_pool,
     )
+
+
+def _gain_by_speaking_up(context: StageContext, valuation: Valuation) -> float:
+    """The most that a group without preferences gains by showing some; 0 if all have some.
+
+    Its world is the grand one, so it pays 0. With a preference of its own, ψ₋ᵢ would be the best of
+    π₀ and a training without it: the grand training of the others, or under `early_stop` a shorter
+    one, of which nothing is known. Its true utility is then −p ≤ ASW* − ASW(ψ₋ᵢ).
+    """
+    if valuation.game.rewards_NXJ.any(axis=(1, 2)).all():
+        return 0.0
+    short = context.job.announcement.counterfactuals == "early_stop"
+    known = [
+        float(valuation.on_pool.welfare_KW[k, GRAND])
+        for k, candidate in enumerate(valuation.candidates)
+        if k == INITIAL or (candidate.name.startswith("grand@") and not short)
+    ]
+    return valuation.solution[GRAND].welfare - max(known)
 
 
 def _priced_world(valuation: Valuation, world: int) -> WorldOutcome:
@@ -98,6 +120,7 @@ def _optimal_world(valuation: Valuation, world: int) -> WorldOutcome:
         world,
         chosen="pool_optimum",
         welfare_chosen=best.welfare,
+        standard_error=None,
         welfare_on_pool=best.welfare,
         divergence=best.divergence,
         samples=(best.effective_samples_mean, best.effective_samples_minimum),
@@ -112,6 +135,7 @@ def _trained_world(valuation: Valuation, world: int) -> WorldOutcome:
         world,
         chosen=valuation.candidates[k].name,
         welfare_chosen=float(valuation.choice.welfare_W[world]),
+        standard_error=_mixture_error(valuation, k, world),
         welfare_on_pool=float(valuation.on_pool.welfare_KW[k, world]),
         divergence=float(valued.divergence_K[k]),
         samples=(
@@ -122,12 +146,20 @@ def _trained_world(valuation: Valuation, world: int) -> WorldOutcome:
     )
 
 
+def _mixture_error(valuation: Valuation, k: int, world: int) -> float | None:
+    """Standard error of a model's welfare where samples decide it; the pool has none."""
+    if not isinstance(valuation.valued, MixtureModels):
+        return None
+    return float(valuation.valued.welfare_standard_error_KW[k, world])
+
+
 def _world_outcome(
     valuation: Valuation,
     world: int,
     *,
     chosen: str,
     welfare_chosen: float,
+    standard_error: float | None,
     welfare_on_pool: float,
     divergence: float,
     samples: tuple[float, float],
@@ -141,6 +173,7 @@ def _world_outcome(
         chosen=chosen,
         welfare_initial=float(valuation.initial_welfare_W[world]),
         welfare=welfare_chosen,
+        welfare_standard_error=standard_error,
         welfare_optimum=best.welfare,
         optimality_gap=optimality_gap(best.welfare, welfare_on_pool, scale),
         divergence=divergence,
@@ -183,7 +216,8 @@ def _group(
     payments, group = valuation.payments, valuation.scores.groups[i]
     payment = float(payments.payments_N[i])
     surcharges_N = payments.surcharges_N
-    error = max(group.holdout_error, float(fresh.errors_N[i]) if fresh else 0.0)
+    errors = [group.holdout_error, float(valuation.mixture_errors_N[i])]
+    error = max(*errors, float(fresh.errors_N[i]) if fresh else 0.0)
     return GroupOutcome(
         group_id=group.group_id,
         size=group.size,
@@ -241,7 +275,8 @@ def _basis_warnings(context: StageContext, valuation: Valuation) -> list[str]:
             "models were valued on samples of their own too: a payment's first term depends on the "
             "payer's report through sampling noise, and the certificate is an estimate"
             if valuation.valued is not valuation.on_pool
-            else "models were valued on the pool: a reward model failed on the mixture's samples"
+            else "models were valued on the pool: nothing was trained that beat the initial model, "
+            "or a reward model failed on the mixture's samples"
         )
     if rules.regularizer.type == "l2" and rules.pool.method == "sample":
         found.append(

@@ -3,6 +3,7 @@
 Only the runs that the report touches are trained again: the others are the round's own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from api_schemas.audits import Audited, AuditLine, AuditResult, Misreport
@@ -15,6 +16,7 @@ from workers.pool.projection import value_models
 from workers.stages.candidates import INITIAL
 from workers.stages.context import StageContext
 from workers.stages.replay import audit_line, audit_of, surcharges_of
+from workers.stages.runs import unchanged_runs
 from workers.stages.score import Scores
 from workers.stages.solve import load_game
 from workers.stages.solve import run as solve
@@ -79,10 +81,11 @@ def _trained_again(
 ) -> Told | None:
     """What the misreport brings once its models are trained; None if it would be refused."""
     lie = Lie(point.strategy, point.parameter)
-    told = lying_scores(truth.scores, i, lie, context.job.announcement.max_group_size)
-    assert told.lie is not None
-    refuses_constants = context.job.announcement.payment_rule == "revenue_maximizing"
-    if told.lie.range.constant and refuses_constants:
+    rules = context.job.announcement
+    told = lying_scores(truth.scores, i, lie, rules.max_group_size)
+    constant = told.lie is not None and told.lie.range.constant
+    told = replace(told, reused=unchanged_runs(rules, truth.scores, told, i))
+    if constant and rules.payment_rule == "revenue_maximizing":
         return None
     inputs = {**context.inputs, "score": context.artifacts.put(told.to_bytes())}
     lied = replace(context, inputs=inputs)
@@ -91,7 +94,7 @@ def _trained_again(
     trained = context.runner.train(
         {"sample_pool": inputs["sample_pool"], "score": inputs["score"]}, name
     )
-    inputs["train"] = _merged(context, trained, i)
+    inputs["train"] = _merged(context, trained, told.reused)
     valuation = value_candidates(replace(context, inputs=inputs), on="pool")
     context.runner.forget_training(name)
     return _priced(valuation, truth, i, surcharge)
@@ -127,12 +130,12 @@ def _told(fitted: FittedLie, i: int, rewards_NXJ: Floats) -> Floats:
     return told_NXJ
 
 
-def _merged(context: StageContext, trained: str, i: int) -> str:
-    """The round's adapters that group i's report never touched, and those trained anew."""
+def _merged(context: StageContext, trained: str, reused: Sequence[str]) -> str:
+    """The round's own adapters that the lie leaves as they are, and those trained anew."""
     before = context.artifacts.get_json(context.inputs["train"])["trained"]
     anew = context.artifacts.get_json(trained)["trained"]
-    untouched = [each for each in before if i not in each["groups"]]
-    return context.artifacts.put_json({"trained": [*untouched, *anew], "plots": {}})
+    kept = [each for each in before if each["name"] in reused]
+    return context.artifacts.put_json({"trained": [*kept, *anew], "plots": {}})
 
 
 def _priced(valuation: Valuation, truth: Replayed, i: int, surcharge: float) -> Told:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from api_schemas.errors import RoundFailed
 from api_schemas.jobs import ReportInput
 from api_schemas.rounds import RoundCreate
 from api_schemas.training import RewardedSoups
@@ -17,6 +18,7 @@ from workers.mechanism.methods import COUNTERFACTUALS
 from workers.mechanism.worlds import GRAND, membership
 from workers.stages.context import world_name
 from workers.stages.score import Scores
+from workers.training.soups import grid_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +40,29 @@ def runs(rules: RoundCreate, scores: Scores) -> list[Run]:
 
     A group whose rewards are all 0 has nothing to say: it is in no run, so the world without it is
     the grand world. A world in which nobody has anything to say has its optimum in the initial
-    model, and is not trained. Nor is, in an audit, what the lie does not touch.
+    model, and is not trained. Nor is, in an audit, what the lie does not change. Raises RoundFailed
+    for reward models whose mixes would be more than announced, before anything is trained.
     """
-    found = _all_runs(rules, scores)
-    return found if scores.liar is None else [run for run in found if scores.liar in run.members]
+    return [run for run in all_runs(rules, scores) if run.name not in scores.reused]
 
 
-def _all_runs(rules: RoundCreate, scores: Scores) -> list[Run]:
+def unchanged_runs(rules: RoundCreate, truth: Scores, told: Scores, liar: int) -> tuple[str, ...]:
+    """The runs of a round that a lie leaves as they are: of the same groups, without the liar.
+
+    A lie that takes all preference away, or shows some where there was none, changes which groups
+    are in a run, and which runs there are.
+    """
+    before = {run.name: run for run in all_runs(rules, truth)}
+    return tuple(
+        run.name
+        for run in all_runs(rules, told)
+        if liar not in run.members
+        and run.name in before
+        and np.array_equal(run.weights_N, before[run.name].weights_N)
+    )
+
+
+def all_runs(rules: RoundCreate, scores: Scores) -> list[Run]:
     speaks_N = np.any(scores.rewards_NXJ, axis=(1, 2))
     if isinstance(rules.training, RewardedSoups):
         return _one_for_each(rules.training, scores.group_ids, speaks_N)
@@ -67,6 +85,13 @@ def _all_runs(rules: RoundCreate, scores: Scores) -> list[Run]:
 
 def _one_for_each(training: RewardedSoups, group_ids: Sequence[str], speaks_N: Mask) -> list[Run]:
     """One run for each reward model, at a weight that no other group's report can change."""
+    speaking = int(speaks_N.sum())
+    if speaking and grid_size(speaking, training.grid_steps) > training.max_candidates:
+        raise RoundFailed(
+            f"a grid of grid_steps {training.grid_steps} over the reward models that were reported "
+            f"has more mixes than the announced max_candidates, {training.max_candidates}",
+            code="grid_over_budget",
+        )
     alone_NN = np.eye(len(group_ids)) * training.reward_weight
     return [
         Run(f"alone:{group_ids[i]}", alone_NN[i], training.gradient.steps)

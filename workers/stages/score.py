@@ -39,7 +39,8 @@ class ScoredGroup:
 class Scores:
     """Rewards of the n groups that take part, in the order of `groups`; others with reasons.
 
-    In an audit group `liar` may tell a lie; sizes and rewards are then as it reports them.
+    In an audit group `liar` may tell a lie; sizes and rewards are then as it reports them, and
+    `reused` names the round's own runs that the lie doesn't change.
     """
 
     groups: list[ScoredGroup]
@@ -48,6 +49,7 @@ class Scores:
     holdout_rewards_NXJ: Floats
     liar: int | None = None
     lie: FittedLie | None = None
+    reused: tuple[str, ...] = ()
 
     @property
     def sizes_N(self) -> Floats:
@@ -77,6 +79,7 @@ class Scores:
             holdout_rewards_NXJ=tensors["holdout_rewards"].numpy(),
             liar=meta["liar"],
             lie=_lie(meta["lie"]),
+            reused=tuple(meta["reused"]),
         )
 
     def to_bytes(self) -> bytes:
@@ -101,6 +104,7 @@ class Scores:
                 "excluded": self.excluded,
                 "liar": self.liar,
                 "lie": asdict(self.lie) if self.lie else None,
+                "reused": list(self.reused),
             },
         )
 

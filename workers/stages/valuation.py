@@ -23,7 +23,8 @@ class Valuation:
     `valued` is what choices and payments rest on: the projection on the pool (`on_pool`), or the
     mixture. `priced` holds the models that the payments price, `choice` the trained ones that each
     world chose; under `closed_form` the two differ. `log_probs_KXJ` is log π(y|x) of the
-    candidates on the pool.
+    candidates on the pool. `mixture_errors_N`: how far rewards of the mixture's samples were
+    clipped, 0 without one.
     """
 
     game: PoolGame
@@ -37,6 +38,7 @@ class Valuation:
     priced: WorldValues
     payments: Payments
     log_probs_KXJ: Floats
+    mixture_errors_N: Floats
 
     @property
     def delivered(self) -> int:

@@ -71,8 +71,11 @@ def value_candidates(context: StageContext, on: ValuationBasis) -> Valuation:
     candidates = candidates_of(context, dict(context.inputs))
     on_pool, log_probs_KXJ = value_on_pool(context, game)
     valued: ProjectedModels | MixtureModels = on_pool
+    mixture_errors_N = np.zeros(game.groups)
     if on == "mixture":
-        valued = value_on_mixture(context, game, candidates, log_probs_KXJ) or on_pool
+        mixed = value_on_mixture(context, game, candidates, log_probs_KXJ)
+        if mixed is not None:
+            valued, mixture_errors_N = mixed
     choice = choose(
         game.sizes_N,
         valued.valuations_KN,
@@ -92,6 +95,7 @@ def value_candidates(context: StageContext, on: ValuationBasis) -> Valuation:
         priced=priced,
         payments=_payments(rules.payment_rule, game, priced),
         log_probs_KXJ=log_probs_KXJ,
+        mixture_errors_N=mixture_errors_N,
     )
 
 
