@@ -222,7 +222,10 @@ def changed(**changes: Any) -> AuditResult:
         (changed(largest_gain=1e-12), "none gains with payments; without them one gains 0.4375."),
         (changed(largest_gain_without_payments=0.0), "none gains, with payments or without."),
         (changed(largest_gain=0.25), "one gains 0.25 in spite of the payments."),
-        (changed(misreports=[]), "No misreport was replayed on the pool."),
+        (
+            changed(misreports=[], largest_gain=None, largest_gain_without_payments=None),
+            "the round would refuse them all.",
+        ),
     ],
 )
 def test_the_conclusion_says_what_the_figures_do(result: AuditResult, sentence: str) -> None:

@@ -109,7 +109,7 @@ def test_a_group_does_not_learn_whose_world_the_chosen_adapter_comes_from(
 def test_a_group_reads_no_warning_that_names_another(
     make_group: MakeGroup, state: AppState
 ) -> None:
-    members = dict(make_group(name) for name in ("teachers", "pupils"))
+    members = dict(make_group(name) for name in ("teachers", "pupils", "parents"))
     queue_job(state.database, sorted(members))
     held = claim(state.database)
     warnings = ["the pool is small", *(f"world without:{id_} is off" for id_ in members)]
@@ -117,6 +117,19 @@ def test_a_group_reads_no_warning_that_names_another(
     for group_id, client in members.items():
         shown = client.get(f"/v1/rounds/{held.job.round_id}/outcome").json()["warnings"]
         assert shown == ["the pool is small", f"world without:{group_id} is off"]
+
+
+def test_with_fewer_than_three_groups_no_warning_tells_of_worlds(
+    make_group: MakeGroup, state: AppState
+) -> None:
+    members = dict(make_group(name) for name in ("teachers", "pupils"))
+    queue_job(state.database, sorted(members))
+    held = claim(state.database)
+    warnings = ["the pool is small", "world grand: its optimum is 1.23 nats from the initial model"]
+    _settle_changed(state, held, warnings=warnings)
+    for client in members.values():
+        shown = client.get(f"/v1/rounds/{held.job.round_id}/outcome").json()["warnings"]
+        assert shown == ["the pool is small"]
 
 
 @pytest.mark.parametrize("names", [("teachers", "pupils"), ("teachers", "pupils", "parents")])

@@ -10,7 +10,7 @@ from conftest import TinyRound
 
 from api_schemas.errors import RoundFailed
 from workers.cluster import Cluster, StageCancelled
-from workers.stages.candidates import load_candidates
+from workers.stages.candidates import candidates_of
 
 MakeRound = Callable[..., TinyRound]
 
@@ -35,12 +35,12 @@ def test_two_training_workers_train_what_one_process_trains(
     """Their sums have another order, so the last bits differ."""
     made = TinyRound(Path(artifacts_url))
     made.run("fit_rewards", "sample_pool", "score", "solve", "train")
-    alone = load_candidates(made.artifacts, made.digests["train"])
+    alone = candidates_of(made.context(), made.digests)
     together_digest = cluster.run_stage(
         "train", made.job, made.digests, made.events.append, lambda: False
     )
-    together = load_candidates(made.artifacts, together_digest)
-    assert [(c.world, c.step) for c in together] == [(c.world, c.step) for c in alone]
+    together = candidates_of(made.context(), {**made.digests, "train": together_digest})
+    assert [(c.name, c.groups) for c in together] == [(c.name, c.groups) for c in alone]
     for one, other in zip(alone[1:], together[1:], strict=True):
         assert one.state is not None
         assert other.state is not None

@@ -93,7 +93,7 @@ METHODS = pytest.mark.parametrize("settings", [policy_gradient(), pool_gradient(
 RESETS = {"every": 3, "decay": 0.5}
 
 
-@pytest.mark.parametrize("coefficient", [2.0, 20.0])
+@pytest.mark.parametrize("coefficient", [2.0, pytest.param(20.0, marks=pytest.mark.slow)])
 def test_every_world_reaches_at_least_80_percent_of_the_possible_gain_under_l2(
     coefficient: float,
 ) -> None:
