@@ -10,8 +10,7 @@ import numpy as np
 from api_schemas.errors import RoundFailed
 from api_schemas.jobs import JobInput
 from api_schemas.outcomes import GroupOutcome, Outcome
-from api_schemas.rounds import MAX_EXACT_INTEGER
-from api_schemas.rounds import Announcement
+from api_schemas.rounds import MAX_EXACT_INTEGER, Announcement
 from workers.mechanism.amounts import payment_micro_units
 from workers.mechanism.payments import negative_payments
 
