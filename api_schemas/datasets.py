@@ -52,6 +52,35 @@ class PreferenceLine(Schema):
     rejected: str = Field(min_length=1, max_length=MAX_TEXT)
 
 
+class LineProblem(Schema):
+    line: int = Field(description="1 for the first; of a Parquet file, the row.")
+    problem: str
+
+
+class DataValidation(Schema):
+    """What a file of preferences holds, and what of it can't be used."""
+
+    lines: int = Field(description="Records; blank lines are none.")
+    pairs: int = Field(description="Distinct comparisons that can be used.")
+    prompts: int = Field(description="Distinct prompts of these.")
+    same_texts: int = Field(0, description="Left out: both responses are the same text.")
+    tied_votes: int = Field(
+        0, description="As many votes for either response; used for soft labels only."
+    )
+    duplicates: int = Field(0, description="Left out: the same prompt and pair as an earlier line.")
+    contradictions: int = Field(
+        0, description="Pairs that some lines prefer one way and some the other; all are used."
+    )
+    empty_replies: int = Field(0, description="Left out: a response without any character.")
+    not_a_pair: int = Field(
+        0, description="Left out: two dialogues that don't share all but the last reply."
+    )
+    prompts_in_both_splits: int = Field(
+        0, description="Prompts marked both train and test; their test lines are not used."
+    )
+    problems: list[LineProblem] = Field([], description="The first hundred, by line.")
+
+
 Line = TypeVar("Line", PromptLine, PreferenceLine)
 
 

@@ -432,3 +432,30 @@ RECEIPT: dict[str, Any] = {
     "body_digest": _RECEIPT_BODY_DIGEST,
     "created_at": "2030-01-08T12:08:30.000Z",
 }
+
+REWARD_MODEL: dict[str, Any] = {
+    "object": "reward_model",
+    "id": f"rm_{_ID}",
+    "name": "Teachers, spring",
+    "reward_model": {
+        "type": "preference_data",
+        "file_id": _FILE,
+        "method": {"name": "tfidf_bradley_terry"},
+    },
+    "evaluation_file_id": None,
+    "job_id": _JOB,
+    "status": "running",
+    "digest": None,
+    "report_card": None,
+    "created_at": "2026-05-04T09:00:00Z",
+}
+
+RERANKING: dict[str, Any] = {
+    "object": "reranking",
+    "id": f"rrk_{_ID}",
+    "reward_model_id": f"rm_{_ID}",
+    "job_id": _JOB,
+    "status": "succeeded",
+    "result": [{"order": [1, 0], "scores": [-0.25, 1.5], "kl_bound": 0.1931471805599453}],
+    "created_at": "2026-05-04T09:10:00Z",
+}

@@ -36,6 +36,8 @@ InvoiceId = Annotated[str, _identifier("inv")]
 ReceiptId = Annotated[str, _identifier("rcpt")]
 EventId = Annotated[str, _identifier("evt")]
 AuditId = Annotated[str, _identifier("aud")]
+RewardModelId = Annotated[str, _identifier("rm")]
+RerankingId = Annotated[str, _identifier("rrk")]
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 """A digest as `sha256:` and 64 hexadecimal digits."""

@@ -8,12 +8,22 @@ from pydantic import ConfigDict, Field
 from api_schemas import examples
 from api_schemas.audits import AuditCreate
 from api_schemas.base import Schema, Timestamp
-from api_schemas.ids import AuditId, EventId, GroupId, JobId, RoundId, Sha256
-from api_schemas.reward_models import RewardModelSpec
+from api_schemas.ids import (
+    AuditId,
+    EventId,
+    FileId,
+    GroupId,
+    JobId,
+    RerankingId,
+    RewardModelId,
+    RoundId,
+    Sha256,
+)
+from api_schemas.reward_models import Candidates, NewRewardModel, PinnedInputs, RewardModelSpec
 from api_schemas.rounds import Announcement, RoundFailure
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-JobKind = Literal["round", "audit"]
+JobKind = Literal["round", "audit", "reward_model", "reranking"]
 StageName = Literal[
     "fit_rewards",
     "sample_pool",
@@ -24,6 +34,8 @@ StageName = Literal[
     "settle",
     "replay",
     "retrain",
+    "fit_reward_model",
+    "rerank",
     "publish",
 ]
 STAGES: tuple[StageName, ...] = (
@@ -35,12 +47,18 @@ STAGES: tuple[StageName, ...] = (
     "value",
     "settle",
 )
-"""What the job of a round does; the last is the service's own, as in an audit's."""
-AUDIT_STAGES: tuple[StageName, ...] = ("replay", "retrain", "publish")
+"""What the job of a round does."""
+_STAGES_OF: Mapping[JobKind, tuple[StageName, ...]] = {
+    "round": STAGES,
+    "audit": ("replay", "retrain", "publish"),
+    "reward_model": ("fit_reward_model", "publish"),
+    "reranking": ("rerank", "publish"),
+}
 
 
 def stages_of(kind: JobKind) -> tuple[StageName, ...]:
-    return STAGES if kind == "round" else AUDIT_STAGES
+    """The stages of a job in their order; the last is the service's own."""
+    return _STAGES_OF[kind]
 
 
 class StageProgress(Schema):
@@ -59,10 +77,14 @@ class Job(Schema):
     object: Literal["job"] = "job"
     id: JobId
     kind: JobKind = Field(
-        "round", description="A closed round's own job, or an audit of a settled one."
+        "round",
+        description="A closed round's own job, an audit of a settled one, or one of a reward "
+        "model, which its owner alone sees.",
     )
-    round_id: RoundId
+    round_id: RoundId | None = Field(description="Null for jobs of reward models.")
     audit_id: AuditId | None = None
+    reward_model_id: RewardModelId | None = None
+    reranking_id: RerankingId | None = None
     status: JobStatus
     stages: list[StageProgress]
     attempts: int = Field(description="How often a coordinator has claimed it.")
@@ -130,9 +152,7 @@ class ReportInput(Schema):
     size: int = Field(ge=1)
     reward_model: RewardModelSpec
     report_digest: Sha256
-    data_sha256: Sha256 | None = Field(
-        None, description="The preference file in the artifact store, if the report names one."
-    )
+    pinned: PinnedInputs = PinnedInputs()
 
 
 class AuditInput(Schema):
@@ -163,3 +183,31 @@ class JobInput(Schema):
         of its round's stages if it is an audit."""
         before = self.audit.round_stages if self.audit else {}
         return {**before, **finished}
+
+
+class RewardModelJobInput(Schema):
+    """Everything that a reward model which is made ahead of a round depends on."""
+
+    kind: Literal["reward_model"] = "reward_model"
+    reward_model_id: RewardModelId
+    reward_model: NewRewardModel
+    evaluation_file_id: FileId | None
+    pinned: PinnedInputs
+
+    def stage_inputs(self, finished: Mapping[StageName, str]) -> dict[StageName, str]:
+        return dict(finished)
+
+
+class RerankingJobInput(Schema):
+    """Everything that a reranking depends on. `fitted` is the reward model's digest."""
+
+    kind: Literal["reranking"] = "reranking"
+    reranking_id: RerankingId
+    fitted: Sha256
+    items: list[Candidates]
+
+    def stage_inputs(self, finished: Mapping[StageName, str]) -> dict[StageName, str]:
+        return dict(finished)
+
+
+AnyJobInput = JobInput | RewardModelJobInput | RerankingJobInput

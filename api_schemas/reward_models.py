@@ -1,150 +1,34 @@
-"""What a report may name as its reward model, and the report card of a fitted one."""
+"""What a report may name as its reward model, and reward models that are made ahead of a round."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field
 
-from api_schemas.base import Schema
-from api_schemas.ids import FileId
+from api_schemas import examples
+from api_schemas.base import Schema, Timestamp
+from api_schemas.files import FilePurpose
+from api_schemas.ids import FileId, JobId, RerankingId, RewardModelId, Sha256
+from api_schemas.lexical import LexicalSpec
+from api_schemas.preference_methods import (
+    BaseModelName,
+    BradleyTerry,
+    Embedding,
+    Ensemble,
+    PairwiseCalibrated,
+    PreferenceMethod,
+    WeightAveraged,
+)
+from api_schemas.report_cards import ReportCard
 
-Weight = Annotated[
-    float,
-    Field(ge=-1e6, le=1e6, description="Multiplies the feature's value; negative to discourage."),
-]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"\S")]
-
-
-class KeywordsFeature(Schema):
-    """Share of the words that occur: min(distinct words found, cap) / min(words, cap), in [0, 1].
-
-    A word counts where no letter, digit or underscore touches its first or last letter.
-    """
-
-    type: Literal["keywords"]
-    words: list[Word] = Field(min_length=1, max_length=500, description="Words or phrases.")
-    weight: Weight = 1.0
-    case_sensitive: bool = False
-    cap: int = Field(5, ge=1, le=500, description="More distinct words than this add nothing.")
-
-
-class RegexFeature(Schema):
-    """Matches of an RE2 pattern, non-overlapping: min(matches, cap) / cap, in [0, 1]."""
-
-    type: Literal["regex"]
-    pattern: str = Field(
-        min_length=1,
-        max_length=1000,
-        description="RE2 syntax: no backreferences or lookaround; `(?i)` ignores case.",
-    )
-    weight: Weight = 1.0
-    cap: int = Field(1, ge=1, le=100, description="More matches than this add nothing.")
-
-
-class LengthFeature(Schema):
-    """Closeness to a length in words: max(0, 1 − |words − target| / tolerance), in [0, 1]."""
-
-    type: Literal["length"]
-    target_words: int = Field(ge=1, le=100_000)
-    tolerance_words: int | None = Field(
-        None,
-        ge=1,
-        le=100_000,
-        description="Words off the target where it falls to 0; null: target.",
-    )
-    weight: Weight = 1.0
-
-
-class SentimentFeature(Schema):
-    """VADER's compound sentiment c of English text as (1 + c)/2, in [0, 1]; empty text is 0.5."""
-
-    type: Literal["sentiment"]
-    weight: Weight = 1.0
-
-
-ReadabilityIndex = Literal[
-    "automated_readability_index",
-    "coleman_liau_index",
-    "lix",
-    "mcalpine_eflaw",
-    "rix",
-]
-"""Indices counted from letters, words and sentences. Syllable-based ones such as Flesch's need a
-pronouncing dictionary that textstat downloads at the first use, so they are not offered."""
-
-
-class ReadabilityFeature(Schema):
-    """Ease of reading: 1 − index / hardest, clipped to [0, 1]; text without any word is 0.
-
-    `hardest`: 20 (automated_readability_index, coleman_liau_index; school grades), 80 (lix),
-    40 (mcalpine_eflaw), 12 (rix).
-    """
-
-    type: Literal["readability"]
-    index: ReadabilityIndex = "automated_readability_index"
-    weight: Weight = 1.0
-
-
-class ProfanityFeature(Schema):
-    """Probability of profanity in [0, 1] by a linear model over English words; weigh it < 0.
-
-    Text without known words, also empty text, is at the model's base rate, about 0.04.
-    """
-
-    type: Literal["profanity"]
-    weight: Weight = -1.0
-
-
-Feature = Annotated[
-    KeywordsFeature
-    | RegexFeature
-    | LengthFeature
-    | SentimentFeature
-    | ReadabilityFeature
-    | ProfanityFeature,
-    Field(discriminator="type"),
-]
-
-
-class LexicalSpec(Schema):
-    """A weighted sum of features of the response; the prompt is not read."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "lexical",
-                    "features": [
-                        {"type": "keywords", "words": ["please", "thank you"], "weight": 2.0},
-                        {"type": "regex", "pattern": r"(?i)\bas an assistant\b", "weight": -1.0},
-                        {"type": "length", "target_words": 12, "tolerance_words": 8},
-                    ],
-                }
-            ]
-        }
-    )
-
-    type: Literal["lexical"]
-    features: list[Feature] = Field(min_length=1, max_length=32)
-
-
-class TfidfBradleyTerry(Schema):
-    """Bradley-Terry model on TF-IDF of the response's words and word pairs; seconds on a CPU.
-
-    P(chosen preferred) = σ(w · (tfidf(chosen) − tfidf(rejected))). It minimises
-    Σ log loss + (regularization/2)·‖w‖² over the pairs.
-    """
-
-    name: Literal["tfidf_bradley_terry"]
-    regularization: float = Field(1.0, gt=0, le=1e6, description="Larger: weights nearer 0.")
-    max_features: int = Field(50_000, ge=1, le=1_000_000, description="The most frequent terms.")
-    holdout_share: float = Field(
-        0.2, gt=0, lt=1, description="Share of prompts held out to measure accuracy."
-    )
-    seed: int = Field(0, ge=0, lt=2**31, description="Draws the held-out prompts.")
+Members = Literal["aggregate", "mixture"]
+"""How a reward model that has members enters a round: by its aggregate score, or `mixture`: each
+member's scores are normalised on the pool, and the rewards are their mean by mixing weights."""
 
 
 class PreferenceDataSpec(Schema):
-    """A reward model fitted to preference pairs: a file of `{"prompt", "chosen", "rejected"}`."""
+    """A reward model fitted to an uploaded file of preferences."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -160,28 +44,155 @@ class PreferenceDataSpec(Schema):
 
     type: Literal["preference_data"]
     file_id: FileId
-    method: TfidfBradleyTerry
+    method: PreferenceMethod
+    members: Members = Field(
+        "aggregate", description="`mixture` needs a method with members: an ensemble of some kind."
+    )
 
 
-RewardModelSpec = Annotated[LexicalSpec | PreferenceDataSpec, Field(discriminator="type")]
+class AdapterSpec(Schema):
+    """An uploaded PEFT adapter for sequence classification with one label.
+
+    The file is its `adapter_model.safetensors`: LoRA matrices and the weights of `score`. Rank and
+    layers are read off the tensors; what they can't tell is in `adapter_config.json` and named
+    here.
+    """
+
+    type: Literal["adapter"]
+    file_id: FileId
+    base_model: BaseModelName
+    lora_alpha: float = Field(gt=0, le=4096)
+    use_rslora: bool = Field(False, description="Scale by alpha/√rank instead of alpha/rank.")
+    max_tokens: int = Field(1024, ge=8, le=32_768, description="Of prompt and response.")
+
+
+class TrainedSpec(Schema):
+    """A reward model of your own that was made ahead; its job must have succeeded."""
+
+    type: Literal["trained"]
+    reward_model_id: RewardModelId
+    members: Members = "aggregate"
+
+
+NewRewardModel = Annotated[
+    LexicalSpec | PreferenceDataSpec | AdapterSpec, Field(discriminator="type")
+]
+RewardModelSpec = Annotated[
+    LexicalSpec | PreferenceDataSpec | AdapterSpec | TrainedSpec, Field(discriminator="type")
+]
 """The reward model of a report; its raw scores, of any scale, are normalised on the pool."""
 
 
-class ReportCard(Schema):
-    """How well a reward model fitted to preference pairs agrees with pairs it has not seen."""
+class PinnedInputs(Schema):
+    """What the names in a spec stood for when it was submitted: nothing else is used later."""
 
-    n_pairs: int = Field(description="Distinct pairs used; the final model is fitted to all.")
-    n_prompts: int
-    n_duplicates_dropped: int = Field(description="Repetitions of the same prompt and pair.")
-    n_ties_dropped: int = Field(description="Pairs whose chosen and rejected texts are the same.")
-    n_train: int = Field(description="Pairs of the model that was scored on the held-out ones.")
-    n_holdout: int = Field(description="Pairs of the held-out prompts.")
-    accuracy: float | None = Field(
-        description="Share of held-out pairs ranked right, equal scores counting one half; "
-        "null where too few pairs could be held out."
+    files: dict[FileId, Sha256] = Field(default_factory=dict)
+    base_models: dict[str, Sha256] = Field(
+        default_factory=dict, description="Revisions of base models and encoders."
     )
-    accuracy_standard_error: float | None = Field(
-        description="Clustered by prompt; null with the accuracy, or with one held-out prompt. It "
-        "is 0 if all held-out pairs are ranked alike: n right ones only show about 1 − 3/n or more."
+    reward_models: dict[RewardModelId, Sha256] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A file that a spec names, by the field that does."""
+
+    param: str
+    file_id: str
+    purpose: FilePurpose
+
+
+def named_files(spec: RewardModelSpec) -> list[NamedFile]:
+    """Every uploaded file that the spec names; `param` is a path from `reward_model`."""
+    if isinstance(spec, AdapterSpec):
+        return [NamedFile("reward_model.file_id", spec.file_id, "adapter")]
+    if not isinstance(spec, PreferenceDataSpec):
+        return []
+    found = [NamedFile("reward_model.file_id", spec.file_id, "preferences")]
+    if isinstance(spec.method, WeightAveraged):
+        found += [
+            NamedFile(f"reward_model.method.checkpoints[{i}]", file_id, "adapter")
+            for i, file_id in enumerate(spec.method.checkpoints)
+        ]
+    return found
+
+
+def named_base_models(spec: RewardModelSpec) -> Mapping[str, str]:
+    """Every base model or encoder that the spec names, by the field that does."""
+    if isinstance(spec, AdapterSpec):
+        return {"reward_model.base_model": spec.base_model}
+    if isinstance(spec, PreferenceDataSpec):
+        return _base_models_of(spec.method, "reward_model.method")
+    return {}
+
+
+def _base_models_of(method: PreferenceMethod, param: str) -> dict[str, str]:
+    match method:
+        case BradleyTerry() | WeightAveraged():
+            return {f"{param}.base_model": method.base_model}
+        case Embedding() | PairwiseCalibrated():
+            return {f"{param}.encoder": method.encoder}
+        case Ensemble() if method.base_models:
+            return {f"{param}.base_models[{i}]": name for i, name in enumerate(method.base_models)}
+        case Ensemble():
+            return _base_models_of(method.member, f"{param}.member")
+    return {}
+
+
+class RewardModelCreate(Schema):
+    name: str = Field(min_length=1, max_length=100, pattern=r"\S")
+    reward_model: NewRewardModel
+    evaluation_file_id: FileId | None = Field(
+        None,
+        description="Preference data that the model isn't fitted to. For `preference_data` it is "
+        "the report card's out-of-distribution data, for others all the data that it has.",
     )
-    note: str | None = Field(description="Why the accuracy is null.")
+
+
+class RewardModel(Schema):
+    """A reward model made ahead of a round; its owner alone sees it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.REWARD_MODEL]})
+
+    object: Literal["reward_model"] = "reward_model"
+    id: RewardModelId
+    name: str
+    reward_model: NewRewardModel
+    evaluation_file_id: FileId | None
+    job_id: JobId
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    digest: Sha256 | None = Field(description="Of the fitted model; null until the job succeeded.")
+    report_card: ReportCard | None
+    created_at: Timestamp
+
+
+class Candidates(Schema):
+    prompt: str = Field(max_length=32_768)
+    responses: list[Annotated[str, Field(max_length=32_768)]] = Field(min_length=1, max_length=1024)
+
+
+class RerankingCreate(Schema):
+    """Best-of-n: of each prompt's responses, the one that the reward model scores highest."""
+
+    items: list[Candidates] = Field(min_length=1, max_length=1000)
+
+
+class Reranked(Schema):
+    order: list[int] = Field(description="Places of the responses, best first; ties keep places.")
+    scores: list[float] = Field(description="Raw scores, in the responses' own order.")
+    kl_bound: float = Field(
+        description="log n − (n−1)/n nats: what best-of-n of samples of a model is away from it at "
+        "most."
+    )
+
+
+class Reranking(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.RERANKING]})
+
+    object: Literal["reranking"] = "reranking"
+    id: RerankingId
+    reward_model_id: RewardModelId
+    job_id: JobId
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    result: list[Reranked] | None = Field(description="An entry an item; null until it succeeded.")
+    created_at: Timestamp

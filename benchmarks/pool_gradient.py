@@ -14,7 +14,7 @@ import numpy as np
 from measure import base_model, record
 
 from api_schemas.datasets import PromptLine
-from api_schemas.reward_models import LexicalSpec
+from api_schemas.lexical import LexicalSpec
 from api_schemas.training import PolicyGradient, PoolGradient
 from client.demo.settings import PERSONAL, PLAIN
 from workers.base_models import BaseModel

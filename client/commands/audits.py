@@ -8,7 +8,7 @@ import typer
 
 from api_schemas.audits import Audit, AuditCreate
 from api_schemas.errors import InvalidInput
-from api_schemas.jobs import AUDIT_STAGES
+from api_schemas.jobs import stages_of
 from client.audit_tables import audit_table, conclusion, retrained_table
 from client.client import Truthtune
 from client.commands.context import AsJson, connect, console, print_one, validated, write_file
@@ -86,7 +86,7 @@ def _finished(client: Truthtune, made: Audit, names: Mapping[str, str], as_json:
     if as_json:
         job = client.jobs.wait(made.job_id)
     else:
-        with JobProgress(console(), names, AUDIT_STAGES) as progress:
+        with JobProgress(console(), names, stages_of("audit")) as progress:
             job = client.jobs.wait(made.job_id, progress.show)
     exit_unless_succeeded(job)
     return client.audits.get(made.id)

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from api_schemas.errors import InvalidInput
+from api_schemas.preference_methods import TfidfBradleyTerry
 from api_schemas.reports import ReportPut
-from api_schemas.reward_models import PreferenceDataSpec, RewardModelSpec, TfidfBradleyTerry
+from api_schemas.reward_models import PreferenceDataSpec, RewardModelSpec
 from client.client import Truthtune
 from client.commands.context import AsJson, connect, print_one, read_document, validated
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from rich.console import Console
 
 from api_schemas.errors import TruthtuneError
+from api_schemas.preference_methods import TfidfBradleyTerry
 from api_schemas.reports import ReportPut
-from api_schemas.reward_models import PreferenceDataSpec, RewardModelSpec, TfidfBradleyTerry
+from api_schemas.reward_models import PreferenceDataSpec, RewardModelSpec
 from api_schemas.rounds import Round, RoundCreate
 from client.client import Truthtune
 from client.demo import checks

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api_schemas.reward_models import (
+from api_schemas.lexical import (
     KeywordsFeature,
     LengthFeature,
     LexicalSpec,

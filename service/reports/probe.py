@@ -6,8 +6,9 @@ import numpy as np
 
 from api_schemas.errors import InvalidInput
 from api_schemas.reports import ProbeResult
-from api_schemas.reward_models import RewardModelSpec
+from api_schemas.reward_models import RewardModelSpec, TrainedSpec
 from workers.rewards import registry
+from workers.rewards.interfaces import FitContext
 
 PROBE_PROMPTS = 4
 PROBE_RESPONSES = (
@@ -27,11 +28,13 @@ def probe(spec: RewardModelSpec, prompts: list[str]) -> ProbeResult | None:
 
     Raises InvalidInput (`reward_model…`) for an unusable spec or a score that is not finite.
     """
-    if registry.needs_data(spec):
-        registry.validate(spec)
+    if isinstance(spec, TrainedSpec):
+        return None
+    registry.validate(spec)
+    if not registry.can_be_probed(spec):
         return None
     pairs = [(prompt, response) for prompt in prompts for response in PROBE_RESPONSES]
-    scores = registry.fit(spec, _no_file).score(*zip(*pairs, strict=True))
+    scores = registry.fit(spec, FitContext(_no_file)).score(*zip(*pairs, strict=True))
     if not np.isfinite(scores).all():
         index = int(np.flatnonzero(~np.isfinite(scores))[0])
         raise InvalidInput(

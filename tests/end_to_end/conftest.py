@@ -12,8 +12,9 @@ from processes import Processes
 
 from api_schemas.jobs import Job
 from api_schemas.ledger import Invoice
+from api_schemas.lexical import LexicalSpec
 from api_schemas.reports import ReportPut
-from api_schemas.reward_models import LexicalSpec, PreferenceDataSpec
+from api_schemas.reward_models import PreferenceDataSpec
 from api_schemas.rounds import Round, RoundCreate
 from client import Truthtune
 

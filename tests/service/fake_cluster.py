@@ -13,7 +13,7 @@ from scenes import (
 )
 from sqlalchemy import func, select
 
-from api_schemas.jobs import AUDIT_STAGES, STAGES, JobInput, ProgressEvent, StageName
+from api_schemas.jobs import STAGES, JobInput, ProgressEvent, StageName, stages_of
 from service import coordinator
 from service.database import Database
 from service.settings import Settings
@@ -21,7 +21,7 @@ from service.tables import InvoiceRow, JobRow, RoundRow
 from workers.artifacts import ArtifactStore
 
 TRAINED = STAGES[:-1]
-REPLAYED = AUDIT_STAGES[:-1]
+REPLAYED = stages_of("audit")[:-1]
 DRIFT = b'<svg xmlns="http://www.w3.org/2000/svg"><title>drift</title></svg>'
 TIMEOUT_SECONDS = 20.0
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 from support import MakeGroup, count_rows
 
-from api_schemas.jobs import AUDIT_STAGES, JobInput
+from api_schemas.jobs import JobInput, stages_of
 from service.dependencies import AppState
 from service.jobs import leases
 from service.tables import AuditRow, IncentiveAuditRow, JobRow, RoundRow
@@ -38,7 +38,7 @@ def test_an_audit_waits_for_a_job_of_its_own_and_the_round_stays_as_it_is(
     assert operator.get(f"/v1/audits/{audit['id']}").json() == audit
     job = operator.get(f"/v1/jobs/{audit['job_id']}").json()
     assert (job["kind"], job["audit_id"], job["status"]) == ("audit", audit["id"], "queued")
-    assert [stage["name"] for stage in job["stages"]] == list(AUDIT_STAGES)
+    assert [stage["name"] for stage in job["stages"]] == list(stages_of("audit"))
     assert operator.get(f"/v1/rounds/{round_id}").json() == before
     own = operator.get(f"/v1/jobs/{before['job_id']}").json()
     assert (own["kind"], own["audit_id"], own["status"]) == ("round", None, "succeeded")

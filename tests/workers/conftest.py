@@ -9,15 +9,15 @@ import torch
 
 from api_schemas.audits import AuditCreate, Audited
 from api_schemas.jobs import (
-    AUDIT_STAGES,
     STAGES,
     AuditInput,
     JobInput,
     ProgressEvent,
     ReportInput,
+    stages_of,
 )
+from api_schemas.lexical import LexicalSpec
 from api_schemas.outcomes import Valued
-from api_schemas.reward_models import LexicalSpec
 from api_schemas.rounds import Announcement
 from workers import base_models, tiny_model
 from workers.artifacts import ArtifactStore, canonical_json, sha256_of
@@ -92,7 +92,7 @@ class OfflineRound:
         job = self.job.model_copy(update={"audit": audit})
         task = TaskContext(job, self.artifacts, self.events.append)
         inputs = dict(self.digests)
-        for stage in AUDIT_STAGES[:-1]:
+        for stage in stages_of("audit")[:-1]:
             context = StageContext(job, self.artifacts, self.events.append, inputs, InProcess(task))
             inputs[stage] = STAGE_FUNCTIONS[stage](context)
         return Audited.model_validate_json(self.artifacts.get(inputs["retrain"]))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from api_schemas.errors import BadReport, InvalidInput
-from api_schemas.reward_models import LexicalSpec, PreferenceDataSpec, RewardModelSpec
+from api_schemas.lexical import LexicalSpec
+from api_schemas.reward_models import PreferenceDataSpec, RewardModelSpec
 from workers.rewards import registry
 from workers.rewards.registry import FittedRewardModel, fit
 
@@ -141,7 +142,7 @@ def test_a_lexical_score_is_the_weighted_sum_and_survives_saving() -> None:
 def test_the_api_can_probe_a_lexical_model_without_the_training_libraries() -> None:
     program = (
         "import sys, workers.rewards.registry as r\n"
-        "from api_schemas.reward_models import LexicalSpec\n"
+        "from api_schemas.lexical import LexicalSpec\n"
         "spec = LexicalSpec.model_validate({'type': 'lexical', 'features': [\n"
         "    {'type': 'keywords', 'words': ['a']}, {'type': 'regex', 'pattern': 'b'}]})\n"
         "assert r.fit(spec, None).score(['p'], ['a b']).tolist() == [2.0]\n"

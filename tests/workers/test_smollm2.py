@@ -8,7 +8,8 @@ import torch
 from conftest import GROUP_IDS, OfflineRound
 
 from api_schemas.jobs import JobInput, ReportInput
-from api_schemas.reward_models import PreferenceDataSpec, TfidfBradleyTerry
+from api_schemas.preference_methods import TfidfBradleyTerry
+from api_schemas.reward_models import PinnedInputs, PreferenceDataSpec
 from api_schemas.rounds import Announcement
 from client.demo.settings import SMOLLM2
 from workers import base_models
@@ -51,7 +52,7 @@ def demo_job(artifacts: ArtifactStore) -> JobInput:
             size=group.size,
             reward_model=group.lexical or fitted,
             report_digest="sha256:" + hashlib.sha256(group.name.encode()).hexdigest(),
-            data_sha256=None if group.lexical else data,
+            pinned=PinnedInputs(files={} if group.lexical else {fitted.file_id: data}),
         )
         for group_id, group in zip(GROUP_IDS, SMOLLM2.groups, strict=True)
     ]

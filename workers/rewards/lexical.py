@@ -14,7 +14,7 @@ import numpy as np
 import re2
 
 from api_schemas.errors import InvalidInput
-from api_schemas.reward_models import (
+from api_schemas.lexical import (
     KeywordsFeature,
     LengthFeature,
     LexicalSpec,
@@ -25,7 +25,8 @@ from api_schemas.reward_models import (
     SentimentFeature,
 )
 from workers.mechanism.arrays import Floats
-from workers.rewards.registry import LoadFile, reward_model
+from workers.rewards.interfaces import FitContext
+from workers.rewards.registry import reward_model
 
 PATTERN_MEMORY_BYTES = 1 << 20
 """Memory of one compiled pattern: bounds its size, and with it the time a character can take."""
@@ -45,7 +46,7 @@ HARDEST_TEXT: dict[ReadabilityIndex, float] = {
 class LexicalReward:
     """The spec is the model: it is its own saved form."""
 
-    needs_data: ClassVar[bool] = False
+    uses_model: ClassVar[bool] = False
 
     spec: LexicalSpec
 
@@ -57,8 +58,8 @@ class LexicalReward:
                 _check_pattern(feature.pattern, f"reward_model.features[{index}].pattern")
 
     @classmethod
-    def fit(cls, spec: LexicalSpec, load_file: LoadFile) -> tuple[Self, None]:
-        return cls(spec), None
+    def build(cls, spec: LexicalSpec, context: FitContext) -> Self:
+        return cls(spec)
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
         """The weighted sum for each response, shape (len(responses),); prompts are not read."""

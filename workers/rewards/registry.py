@@ -1,79 +1,83 @@
-"""Every kind of reward model behind one interface; a new kind is one new file in this folder.
+"""Every kind of reward model by its name; a new kind is one new file in this folder.
 
-A method is a class with the `RewardModel` interface, registered with `@reward_model("name")`. The
-name is the spec's `type`, or `method.name` where a spec is fitted to preference data. What its
-spec may say is one new member of the union in `api_schemas/reward_models.py`: schemas are strict.
+A method is a class with an interface of `workers.rewards.interfaces`: `ReadyRewardModel`,
+registered by `@reward_model(name)` under its spec's `type`, or `PreferenceRewardModel`, registered
+by `@preference_method(name)` under its spec's `method.name`. What its spec may say is one new
+member of a union in `api_schemas`: schemas are strict. The API process imports every file here, so
+that none may import torch, transformers or LightGBM before it is used.
 """
 
 import importlib
+import io
 import json
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 import numpy as np
 
 import workers.rewards
 from api_schemas.errors import BadReport, InvalidInput
-from api_schemas.reward_models import LexicalSpec, PreferenceDataSpec, ReportCard
+from api_schemas.lexical import LexicalSpec
+from api_schemas.preference_methods import PreferenceMethod
+from api_schemas.report_cards import ReportCard
+from api_schemas.reward_models import AdapterSpec, PreferenceDataSpec
 from workers.mechanism.arrays import Floats
+from workers.preferences.comparison import Preferences, Split
+from workers.preferences.formats import read_preferences
+from workers.preferences.splitting import split_by_prompt
+from workers.rewards.assessment import assess, assess_ready
+from workers.rewards.interfaces import (
+    Fit,
+    FitContext,
+    HasMembers,
+    MemberScores,
+    PreferenceRewardModel,
+    ReadyRewardModel,
+    RewardModel,
+)
 
-Spec = LexicalSpec | PreferenceDataSpec
-LoadFile = Callable[[str], bytes]
-"""The bytes of an uploaded file, by its id."""
+Spec = LexicalSpec | PreferenceDataSpec | AdapterSpec
 
-_FORMAT = 1
-
-
-class RewardModel(Protocol):
-    """What a method provides.
-
-    `needs_data`: fitting reads an uploaded file, so that a spec can't be scored when submitted.
-    `validate`: raises InvalidInput for what the schema can't see (an invalid pattern).
-    `fit`: deterministic; the model, and its report card where it was fitted to data.
-    `score`: one raw score for each pair, shape (len(responses),), any scale; a pair's score may not
-    depend on the others in the call.
-    `to_bytes`, `from_bytes`: JSON or safetensors, never pickle: loading must not run code. A model
-    read back scores exactly as before.
-    """
-
-    needs_data: ClassVar[bool]
-
-    @classmethod
-    def validate(cls, spec: Any) -> None: ...
-
-    @classmethod
-    def fit(cls, spec: Any, load_file: LoadFile) -> tuple[Self, ReportCard | None]: ...
-
-    def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats: ...
-
-    def to_bytes(self) -> bytes: ...
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self: ...
+_FORMAT = 2
+_READY: dict[str, type[ReadyRewardModel]] = {}
+_FITTED: dict[str, type[PreferenceRewardModel]] = {}
+Ready = TypeVar("Ready", bound=type[ReadyRewardModel])
+Fitted = TypeVar("Fitted", bound=type[PreferenceRewardModel])
 
 
-_METHODS: dict[str, type[RewardModel]] = {}
-Method = TypeVar("Method", bound=type[RewardModel])
+def reward_model(name: str) -> Callable[[Ready], Ready]:
+    """Register a class that needs no fitting. Raises ValueError if the name is taken."""
 
-
-def reward_model(name: str) -> Callable[[Method], Method]:
-    """Register a class as the method `name`. Raises ValueError if the name is taken."""
-
-    def register(method: Method) -> Method:
-        if name in _METHODS:
-            raise ValueError(f"reward model {name!r} is registered twice")
-        _METHODS[name] = method
+    def register(method: Ready) -> Ready:
+        _require_free(name)
+        _READY[name] = method
         return method
 
     return register
 
 
+def preference_method(name: str) -> Callable[[Fitted], Fitted]:
+    """Register a class that is fitted to comparisons. Raises ValueError if the name is taken."""
+
+    def register(method: Fitted) -> Fitted:
+        _require_free(name)
+        _FITTED[name] = method
+        return method
+
+    return register
+
+
+def _require_free(name: str) -> None:
+    if name in _READY or name in _FITTED:
+        raise ValueError(f"reward model {name!r} is registered twice")
+
+
 @dataclass(frozen=True, eq=False)
 class FittedRewardModel:
-    """A reward model ready to score, and its report card if it was fitted to data."""
+    """A reward model ready to score, and its report card if there was data to measure it on."""
 
     method: str
     model: RewardModel
@@ -94,6 +98,18 @@ class FittedRewardModel:
             )
         return scores
 
+    def member_scores(
+        self, prompts: Sequence[str], responses: Sequence[str]
+    ) -> MemberScores | None:
+        """Each member's scores; None for a model that has no members."""
+        if not isinstance(self.model, HasMembers):
+            return None
+        return self.model.member_scores(prompts, responses)
+
+    @property
+    def uses_model(self) -> bool:
+        return self.model.uses_model
+
     def to_bytes(self) -> bytes:
         """A line of JSON (format, method, report card), then the method's own bytes."""
         card = self.report_card.model_dump() if self.report_card else None
@@ -109,50 +125,89 @@ class FittedRewardModel:
         card = header["report_card"]
         return cls(
             method=header["method"],
-            model=_method(header["method"]).from_bytes(payload),
+            model=method_named(header["method"]).from_bytes(payload),
             report_card=ReportCard.model_validate(card) if card else None,
         )
 
 
-def needs_data(spec: Spec) -> bool:
-    """Whether fitting reads an uploaded file; without, a report can be probed when submitted."""
-    return _method(_name(spec)).needs_data
+def can_be_probed(spec: Spec) -> bool:
+    """Whether a report can be scored when it is submitted: its model is ready, and light."""
+    return not isinstance(spec, PreferenceDataSpec) and not uses_model(spec)
+
+
+def uses_model(spec: Spec) -> bool:
+    """Whether fitting or scoring runs a neural network."""
+    return method_named(_name(spec)).uses_model
 
 
 def validate(spec: Spec) -> None:
     """Raise InvalidInput for what the schema can't see; `param` is a path from `reward_model`."""
-    _method(_name(spec)).validate(spec)
+    method = method_named(_name(spec))
+    if not isinstance(spec, PreferenceDataSpec):
+        method.validate(spec)
+        return
+    method.validate(spec.method)
+    if spec.members == "mixture" and not hasattr(method, "member_scores"):
+        raise InvalidInput(
+            f"members 'mixture': a model of method {spec.method.name!r} has no members",
+            param="reward_model.members",
+        )
 
 
-def fit(spec: Spec, load_file: LoadFile) -> FittedRewardModel:
-    """Fit the spec's model; the same spec and file bytes give the same model.
+def fit(
+    spec: Spec, context: FitContext, evaluation: Preferences | None = None
+) -> FittedRewardModel:
+    """Fit the spec's model and measure it; the same spec and inputs give the same model.
 
-    Raises InvalidInput for a spec or a file that can't be used.
+    `evaluation` is data that it isn't fitted to. Raises InvalidInput for a spec or a file that
+    can't be used.
     """
-    name = _name(spec)
-    method = _method(name)
-    method.validate(spec)
-    model, report_card = method.fit(spec, load_file)
-    return FittedRewardModel(name, model, report_card)
+    validate(spec)
+    if not isinstance(spec, PreferenceDataSpec):
+        model = _ready(spec.type).build(spec, context)
+        card = assess_ready(model, evaluation) if evaluation else None
+        return FittedRewardModel(spec.type, model, card)
+    data = read_preferences(io.BytesIO(context.load_file(spec.file_id)))
+    split = split_by_prompt(data.comparisons, spec.method.holdout_share, spec.method.seed)
+    fit = fit_method(spec.method, split, context)
+    card = assess(fit, split, data.validation, evaluation)
+    return FittedRewardModel(spec.method.name, fit.model, card)
+
+
+def fit_method(method: PreferenceMethod, split: Split, context: FitContext) -> Fit:
+    """Fit a method to comparisons, without a report card: for members of an ensemble, say."""
+    return _fitted(method.name).fit(split, method, context)
 
 
 def _name(spec: Spec) -> str:
     return spec.method.name if isinstance(spec, PreferenceDataSpec) else spec.type
 
 
-def _method(name: str) -> type[RewardModel]:
-    methods = _all_methods()
-    if name not in methods:
-        raise InvalidInput(
-            f"no reward model is called {name!r}; there are {', '.join(sorted(methods))}",
-            param="reward_model",
-        )
-    return methods[name]
+def method_named(name: str) -> type[RewardModel]:
+    """The registered method. Raises InvalidInput (`reward_model`) for an unknown name."""
+    _import_methods()
+    return _READY.get(name) or _fitted(name)
+
+
+def _ready(name: str) -> type[ReadyRewardModel]:
+    _import_methods()
+    return _READY.get(name) or _unknown(name)
+
+
+def _fitted(name: str) -> type[PreferenceRewardModel]:
+    _import_methods()
+    return _FITTED.get(name) or _unknown(name)
+
+
+def _unknown(name: str) -> NoReturn:
+    known = ", ".join(sorted({**_READY, **_FITTED}))
+    raise InvalidInput(
+        f"no reward model is called {name!r}; there are {known}", param="reward_model"
+    )
 
 
 @cache
-def _all_methods() -> dict[str, type[RewardModel]]:
+def _import_methods() -> None:
     """Importing a module of this folder registers its method."""
     for module in pkgutil.iter_modules(workers.rewards.__path__):
         importlib.import_module(f"workers.rewards.{module.name}")
-    return _METHODS

@@ -4,7 +4,10 @@ from typing import Any
 
 from api_schemas.errors import TruthtuneError
 from api_schemas.jobs import ReportInput
+from api_schemas.reward_models import TrainedSpec
 from workers.rewards import registry
+from workers.rewards.interfaces import FitContext
+from workers.rewards.registry import FittedRewardModel
 from workers.stages.context import StageContext, TaskContext
 from workers.stages.exclusions import Exclusions
 
@@ -36,13 +39,12 @@ def _unusable(reason: str) -> dict[str, Any]:
 def _fit(context: TaskContext, report: ReportInput) -> dict[str, Any]:
     """The fitted model's digest and report card, or the reason why there is none."""
 
-    def load_file(_file_id: str) -> bytes:
-        if report.data_sha256 is None:
-            raise ValueError(f"the report of {report.group_id} came without its file's digest")
-        return context.artifacts.get(report.data_sha256)
-
+    if isinstance(report.reward_model, TrainedSpec):
+        return _trained(context, report, report.reward_model)
+    pinned = report.pinned
+    fitting = FitContext(lambda file_id: context.artifacts.get(pinned.files[file_id]), pinned)
     try:
-        model = registry.fit(report.reward_model, load_file)
+        model = registry.fit(report.reward_model, fitting)
     except TruthtuneError as error:
         return {"reason": f"group {report.group_id}: {error.message}"}
     except Exception as error:  # whatever a report does to its own fit, it must not stop the round
@@ -52,3 +54,10 @@ def _fit(context: TaskContext, report: ReportInput) -> dict[str, Any]:
         "model": context.artifacts.put(model.to_bytes()),
         "report_card": card.model_dump(mode="json") if card else None,
     }
+
+
+def _trained(context: TaskContext, report: ReportInput, spec: TrainedSpec) -> dict[str, Any]:
+    """A reward model that was made ahead: its bytes are what was pinned."""
+    digest = report.pinned.reward_models[spec.reward_model_id]
+    card = FittedRewardModel.from_bytes(context.artifacts.get(digest)).report_card
+    return {"model": digest, "report_card": card.model_dump(mode="json") if card else None}

@@ -106,6 +106,5 @@ def derived_from(run: Run, scores: Scores, reports: Sequence[ReportInput]) -> li
     for i in run.members:
         report = by_id[scores.groups[i].group_id]
         found += [report.report_digest, scores.groups[i].model]
-        if report.data_sha256 is not None:
-            found.append(report.data_sha256)
+        found += report.pinned.files.values()
     return sorted(found)

@@ -1,0 +1,1 @@
+"""Preference data: read from uploaded files, checked, split by prompt. No torch."""
