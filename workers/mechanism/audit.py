@@ -79,7 +79,12 @@ class FittedLie:
 
 
 def fit_lie(lie: Lie, own_XJ: Floats, others_mean_XJ: Floats) -> FittedLie:
-    """Normalise the lie on the pool, as a report's scores are. docs/mechanism.md §3."""
+    """Normalise the lie on the pool, as a report's scores are. docs/mechanism.md §3.
+
+    A lie about the size leaves the rewards as they are.
+    """
+    if lie.of_size:
+        return FittedLie(lie, ScoreRange(0.0, 1.0))
     told_XJ = lie.distort(own_XJ, others_mean_XJ)
     return FittedLie(lie, ScoreRange(float(told_XJ.min()), float(told_XJ.max())))
 
@@ -103,6 +108,15 @@ class Told:
     payment: float
     utility: float
     utility_without_payments: float
+
+    def gains(self, honest: "Told") -> dict[str, float]:
+        """What the report brings beyond the honest one, with and without payments."""
+        return {
+            "gain": self.utility - honest.utility,
+            "gain_without_payments": (
+                self.utility_without_payments - honest.utility_without_payments
+            ),
+        }
 
 
 class Replay:
@@ -131,8 +145,6 @@ class Replay:
     def tell(self, lie: Lie) -> Told | None:
         """The lie's; None if `revenue_maximizing` refuses it, as it makes the rewards constant."""
         size = lie.reported_size(self._size, self._max_size)
-        if lie.of_size:
-            return self._tell(size, self._own_XJ)
         fitted = fit_lie(lie, self._own_XJ, self._others_mean_XJ)
         if fitted.range.constant and self._surcharge is not None:
             return None

@@ -76,9 +76,7 @@ def _audited(
                         "strategy": strategy,
                         "parameter": parameter,
                         **asdict(told),
-                        "gain": told.utility - honest.utility,
-                        "gain_without_payments": told.utility_without_payments
-                        - honest.utility_without_payments,
+                        **told.gains(honest),
                     }
                 )
     return {

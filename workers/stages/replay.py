@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from api_schemas.audits import AuditCreate, AuditLine, Misreport, Strategy
 from api_schemas.base import Schema
 from api_schemas.jobs import AuditInput
-from workers.mechanism.arrays import Floats
 from workers.mechanism.audit import Lie, Replay, Told
 from workers.mechanism.revenue import surcharges
 from workers.mechanism.worlds import PoolGame
@@ -58,13 +57,6 @@ def audited_groups(settings: AuditCreate, scores: Scores) -> list[int]:
     return [i for i, name in enumerate(scores.group_ids) if wanted is None or name in wanted]
 
 
-def surcharges_of(context: StageContext, game: PoolGame) -> Floats | None:
-    """What `revenue_maximizing` adds, which a group's own report can't change; else None."""
-    if context.job.announcement.payment_rule != "revenue_maximizing":
-        return None
-    return surcharges(game)
-
-
 def audit_line(
     group_id: str, strategy: Strategy | str, parameter: float, told: Told, honest: Told
 ) -> AuditLine:
@@ -78,10 +70,7 @@ def audit_line(
             "payment": told.payment,
             "utility": told.utility,
             "utility_without_payments": told.utility_without_payments,
-            "gain": told.utility - honest.utility,
-            "gain_without_payments": (
-                told.utility_without_payments - honest.utility_without_payments
-            ),
+            **told.gains(honest),
         }
     )
 
@@ -89,7 +78,8 @@ def audit_line(
 def _replays(
     context: StageContext, game: PoolGame, groups: Sequence[int]
 ) -> Iterator[tuple[int, Replay]]:
-    surcharges_N = surcharges_of(context, game)
-    largest = context.job.announcement.max_group_size
+    rules = context.job.announcement
+    surcharges_N = surcharges(game) if rules.payment_rule == "revenue_maximizing" else None
     for i in groups:
-        yield i, Replay(game, i, largest, None if surcharges_N is None else float(surcharges_N[i]))
+        own = None if surcharges_N is None else float(surcharges_N[i])
+        yield i, Replay(game, i, rules.max_group_size, own)

@@ -10,12 +10,11 @@ from api_schemas.audits import Audited, AuditLine, AuditResult, Misreport
 from workers import plots
 from workers.mechanism.arrays import Floats
 from workers.mechanism.audit import FittedLie, Lie, Told, fit_lie, others_mean
-from workers.mechanism.normalise import ScoreRange
 from workers.mechanism.worlds import PoolGame
 from workers.pool.projection import value_models
 from workers.stages.candidates import INITIAL
 from workers.stages.context import StageContext
-from workers.stages.replay import audit_line, audit_of, surcharges_of
+from workers.stages.replay import audit_line, audit_of
 from workers.stages.runs import unchanged_runs
 from workers.stages.score import Scores
 from workers.stages.solve import load_game
@@ -62,23 +61,19 @@ def _retrained(context: StageContext) -> list[AuditLine]:
     if not points:
         return []
     truth = Replayed(*load_game(context))
-    surcharges_N = surcharges_of(context, truth.game)
     settled = value_candidates(context, on="pool")
     lines = []
     for done, point in enumerate(points, start=1):
         i = truth.scores.group_ids.index(point.group_id)
-        surcharge = 0.0 if surcharges_N is None else float(surcharges_N[i])
-        honest = _priced(settled, truth, i, surcharge)
-        told = _trained_again(context, truth, i, point, surcharge)
+        honest = _priced(settled, truth, i)
+        told = _trained_again(context, truth, i, point)
         if told is not None:
             lines.append(audit_line(point.group_id, point.strategy, point.parameter, told, honest))
         context.progress("retrain", done, len(points), "misreports trained anew")
     return lines
 
 
-def _trained_again(
-    context: StageContext, truth: Replayed, i: int, point: Misreport, surcharge: float
-) -> Told | None:
+def _trained_again(context: StageContext, truth: Replayed, i: int, point: Misreport) -> Told | None:
     """What the misreport brings once its models are trained; None if it would be refused."""
     lie = Lie(point.strategy, point.parameter)
     rules = context.job.announcement
@@ -97,12 +92,12 @@ def _trained_again(
     inputs["train"] = _merged(context, trained, told.reused)
     valuation = value_candidates(replace(context, inputs=inputs), on="pool")
     context.runner.forget_training(name)
-    return _priced(valuation, truth, i, surcharge)
+    return _priced(valuation, truth, i)
 
 
 def lying_scores(scores: Scores, i: int, lie: Lie, max_size: int) -> Scores:
     """The scores of a round in which group i tells the lie."""
-    fitted = _fitted(scores, i, lie)
+    fitted = fit_lie(lie, scores.rewards_NXJ[i], others_mean(scores.rewards_NXJ, i))
     size = lie.reported_size(scores.groups[i].size, max_size)
     groups = [
         replace(group, size=size) if place == i else group
@@ -116,12 +111,6 @@ def lying_scores(scores: Scores, i: int, lie: Lie, max_size: int) -> Scores:
         liar=i,
         lie=fitted,
     )
-
-
-def _fitted(scores: Scores, i: int, lie: Lie) -> FittedLie:
-    if lie.of_size:
-        return FittedLie(lie, ScoreRange(0.0, 1.0))
-    return fit_lie(lie, scores.rewards_NXJ[i], others_mean(scores.rewards_NXJ, i))
 
 
 def _told(fitted: FittedLie, i: int, rewards_NXJ: Floats) -> Floats:
@@ -138,14 +127,12 @@ def _merged(context: StageContext, trained: str, reused: Sequence[str]) -> str:
     return context.artifacts.put_json({"trained": [*kept, *anew], "plots": {}})
 
 
-def _priced(valuation: Valuation, truth: Replayed, i: int, surcharge: float) -> Told:
+def _priced(valuation: Valuation, truth: Replayed, i: int) -> Told:
     """What group i gets and pays with the chosen models, by its true rewards and size."""
     log_probs_KXJ = valuation.log_probs_KXJ
     by_truth = value_models(truth.game, log_probs_KXJ, log_probs_KXJ[INITIAL])
     own = float(by_truth.valuations_KN[valuation.delivered, i])
-    payments = valuation.payments
-    without, with_ = payments.others_welfare_without_N[i], payments.others_welfare_with_N[i]
-    payment = float(without - with_) + surcharge
+    payment = float(valuation.payments.payments_N[i])
     worth = truth.scores.groups[i].size * own
     size = valuation.scores.groups[i].size
     return Told(size, own, payment, worth - payment, worth)
