@@ -6,21 +6,27 @@ from pydantic import ConfigDict, Field
 
 from api_schemas import examples
 from api_schemas.base import Schema, Timestamp
+from api_schemas.datasets import DataValidation
 from api_schemas.ids import FileId, Sha256
 
 FilePurpose = Literal["prompts", "preferences", "adapter"]
-"""`prompts`: JSONL of `{"prompt", "weight"?}`; `preferences`: JSONL of `{"prompt", "chosen",
-"rejected"}`; `adapter`: a PEFT adapter's safetensors file."""
+"""`prompts`: JSONL of `{"prompt", "weight"?}`; `preferences`: pairs, votes or dialogues as JSONL,
+CSV or Parquet; `adapter`: a PEFT adapter's safetensors file."""
 
 
 class File(Schema):
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.FILE]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [examples.FILE, examples.PREFERENCES_FILE]}
+    )
 
     object: Literal["file"] = "file"
     id: FileId
     purpose: FilePurpose
     filename: str
     bytes: int = Field(ge=0)
-    lines: int | None = Field(description="Records in a JSONL file, null for others.")
+    lines: int | None = Field(description="Prompts or preferences in the file, null for adapters.")
     sha256: Sha256
+    validation: DataValidation | None = Field(
+        None, description="Of preferences: what the file holds, and what of it can't be used."
+    )
     created_at: Timestamp

@@ -24,9 +24,16 @@ router = APIRouter(prefix="/files", tags=["files"])
 def create_file(
     principal: CurrentPrincipal, upload: ReceivedUpload, idempotent: Idempotent
 ) -> File:
-    """Stores a file and its sha256. Prompts and preferences are JSONL, every line of which is
-    checked: a file with a bad line is refused with the line's number, and nothing of it is kept.
-    An adapter is a safetensors file."""
+    """Stores a file and its sha256; every line, or tensor, is checked first.
+
+    Prompts are JSONL of `prompt`, and `weight` if wanted. Preferences are JSONL, CSV or Parquet of
+    `prompt`, `chosen`, `rejected`; of `prompt`, two `responses` and their `votes` (in CSV
+    `response_1`, `response_2`, `votes_1`, `votes_2`); or of two dialogues `chosen` and `rejected`
+    that differ in the last reply. A file with a line that can't be read is refused with the line's
+    number, and nothing of it is kept. Lines of preferences that can be read but not used, such as
+    ties, repetitions and empty replies, are counted and listed in `validation`.
+
+    An adapter is a PEFT adapter's safetensors file of finite weights; pickles are refused."""
     described = {
         "purpose": upload.purpose,
         "filename": upload.filename,

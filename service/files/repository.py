@@ -24,6 +24,7 @@ def add_file(session: Session, principal: Principal, upload: Upload, now: dateti
         bytes=upload.bytes,
         lines=upload.lines,
         sha256=upload.sha256,
+        validation=upload.validation.model_dump() if upload.validation else None,
         created_at=now,
     )
     session.add(row)
@@ -80,6 +81,7 @@ def _file(row: FileRow) -> File:
             "bytes": row.bytes,
             "lines": row.lines,
             "sha256": row.sha256,
+            "validation": row.validation,
             "created_at": row.created_at,
         }
     )

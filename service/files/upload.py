@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from api_schemas.datasets import DataValidation
 from api_schemas.errors import InvalidInput, TooLarge
 from api_schemas.files import FilePurpose
 from service.auth import CurrentPrincipal
@@ -56,6 +57,7 @@ class Upload:
     filename: str
     bytes: int
     lines: int | None
+    validation: DataValidation | None
     sha256: str
 
 
@@ -93,10 +95,10 @@ def _check_and_store(form: FormData, state: AppState) -> Upload:
             param="file",
         )
     filename = _filename(file)
-    lines = check_content(purpose, file.file, size)
+    content = check_content(purpose, file.file, size)
     file.file.seek(0)
     digest = state.artifacts.put_stream(_chunks(file.file))
-    return Upload(purpose, filename, size, lines, digest)
+    return Upload(purpose, filename, size, content.lines, content.validation, digest)
 
 
 def _fields(form: FormData) -> tuple[UploadFile, FilePurpose]:

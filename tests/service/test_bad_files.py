@@ -1,5 +1,6 @@
 """Hostile names, forms and lines of files break nothing and store nothing."""
 
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 from support import (
@@ -95,6 +96,42 @@ def test_a_hostile_line_is_named_and_nothing_is_stored(
     assert refused.json()["detail"].startswith("line 2: ")
     assert reason in refused.json()["detail"]
     assert count_rows(state, FileRow) == 0
+
+
+def test_a_preference_file_of_too_many_lines_is_refused(
+    operator: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api_schemas.datasets.MAX_LINES", 3)
+    line = b'{"prompt": "p", "chosen": "c", "rejected": "r"}\n'
+    for lines, status in [(3, 201), (4, 422)]:
+        assert _preferences(operator, line * lines).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b'prompt,chosen,rejected\n"' + b"c\n" * 70_000, "line 2: not CSV (does every quote end?)"),
+        (b"PAR1" + b"\x00" * 1000, "the Parquet file can't be read: it has no footer"),
+        (b"\x1f\x8b\x08\x00", "compressed with gzip"),
+        (b"\x80\x04\x95", "line 1: not CSV (does every quote end?): not UTF-8"),
+        (b'{"prompt": "p", "responses": ["a", "b"], "votes": [1, -1]}', "line 1: votes.1: "),
+        (b'{"prompt": "p", "responses": ["a", "b"], "votes": [0, 0]}', "no vote at all"),
+        (b'{"prompt": "p", "chosen": " ", "rejected": "r"}', "no line holds a pair"),
+    ],
+)
+def test_hostile_preferences_are_refused_with_the_reason_and_nothing_is_stored(
+    operator: TestClient, state: AppState, data: bytes, reason: str
+) -> None:
+    refused = _preferences(operator, data)
+    assert refused.status_code == 422
+    assert refused.json()["param"] == "file"
+    assert reason in refused.json()["detail"]
+    assert count_rows(state, FileRow) == 0
+
+
+def _preferences(client: TestClient, data: bytes) -> httpx2.Response:
+    files = {"file": ("preferences", data)}
+    return client.post("/v1/files", data={"purpose": "preferences"}, files=files)
 
 
 _MULTIPART = {"Content-Type": "multipart/form-data; boundary=b"}

@@ -2,11 +2,14 @@
 
 import base64
 import hashlib
+import io
 import json
+import pickle
 import struct
 from pathlib import Path
 
 import httpx2
+import pyarrow.parquet
 import pytest
 from sqlalchemy import func, select
 from starlette.testclient import TestClient
@@ -115,6 +118,33 @@ def test_a_body_that_is_no_form_is_refused(
     assert refused.status_code == 422
 
 
+def test_an_upload_says_what_the_preferences_hold(operator: TestClient) -> None:
+    lines = b"prompt,chosen,rejected\np,good,bad\np,good,bad\nq,,bad\n"
+    created = _upload(operator, "preferences", lines)
+    assert created.status_code == 201
+    file = created.json()
+    assert file["lines"] == 3
+    held = file["validation"]
+    assert (held["lines"], held["pairs"], held["prompts"]) == (3, 1, 1)
+    assert (held["duplicates"], held["empty_replies"]) == (1, 1)
+    assert held["problems"] == [
+        {"line": 3, "problem": "says the same as line 2"},
+        {"line": 4, "problem": "a reply is empty"},
+    ]
+    assert operator.get(f"/v1/files/{file['id']}").json() == file
+    assert operator.get("/v1/files").json()["data"] == [file]
+    assert _upload(operator, "prompts", PROMPTS).json()["validation"] is None
+
+
+def test_preferences_may_be_parquet(operator: TestClient) -> None:
+    data = io.BytesIO()
+    votes = {"prompt": ["p"], "responses": [["good", "bad"]], "votes": [[0.8, 0.2]]}
+    pyarrow.parquet.write_table(pyarrow.table(votes), data)
+    created = _upload(operator, "preferences", data.getvalue())
+    assert created.status_code == 201
+    assert created.json()["validation"]["pairs"] == 1
+
+
 def test_a_safetensors_adapter_is_accepted(operator: TestClient) -> None:
     entry = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
     created = _upload(operator, "adapter", _safetensors({"lora_A": entry}, 16))
@@ -126,7 +156,8 @@ def test_a_safetensors_adapter_is_accepted(operator: TestClient) -> None:
     ("data", "reason"),
     [
         (b"", "not a safetensors file"),
-        (b"\x80\x04" + b"pickle" * 100, "not a safetensors file"),
+        (b"adapter" * 100, "not a safetensors file"),
+        (pickle.dumps({"lora_A": [1.0]}), "a Python pickle"),
         (struct.pack("<Q", 4) + b"nope", "not JSON"),
         (struct.pack("<Q", 2) + b"[]", "not a JSON object"),
         (struct.pack("<Q", 2) + b"{}", "names no tensor"),
@@ -149,6 +180,7 @@ def test_a_file_that_is_not_safetensors_is_refused(
         ({"dtype": "F32", "shape": [-4], "data_offsets": [0, 16]}, "the shape [-4]"),
         ({"dtype": "F32", "shape": [3], "data_offsets": [4, 16]}, "starts at byte 4"),
         ({"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}, "the file holds 16"),
+        ({"dtype": "F32", "shape": [1] * 9 + [4], "data_offsets": [0, 16]}, "10 dimensions"),
         ({"dtype": "F32"}, "lacks"),
         (7, "lacks"),
     ],
@@ -159,6 +191,17 @@ def test_a_tensor_that_does_not_fit_the_file_is_named(
     refused = _upload(operator, "adapter", _safetensors({"lora_A": entry}, 16))
     assert refused.status_code == 422
     assert reason in refused.json()["detail"]
+
+
+def test_a_weight_that_is_not_a_number_is_named_and_nothing_is_stored(
+    operator: TestClient, state: AppState
+) -> None:
+    entry = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+    weights = struct.pack("<4f", 0.5, 1.5, float("nan"), 2.5)
+    refused = _upload(operator, "adapter", _safetensors({"lora_A": entry}, 0) + weights)
+    assert refused.status_code == 422
+    assert refused.json()["detail"].startswith("tensor 'lora_A'[1][0] is NaN")
+    assert _stored(state) == (0, 0)
 
 
 def test_a_file_is_its_owners_alone(operator: TestClient, make_group: MakeGroup) -> None:

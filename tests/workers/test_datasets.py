@@ -1,9 +1,7 @@
 """Uploaded JSONL: what is wrong is said with its line."""
 
-import gzip
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,6 @@ from hypothesis import strategies as st
 from api_schemas.datasets import MAX_TEXT, PreferenceLine, PromptLine, parse_jsonl
 from api_schemas.errors import InvalidInput
 
-HH = Path(__file__).parents[2] / ".." / "shared" / "data" / "hh-harmless-base-test.jsonl.gz"
 GOOD = b'{"prompt": "p", "chosen": "c", "rejected": "r"}\n'
 
 
@@ -41,8 +38,8 @@ def test_what_was_written_is_read_back_in_order(rows: list[tuple[str, str, str]]
     [
         (b'{"prompt": "p", "rejected": "r"}', "chosen: field required"),
         (
-            b'{"prompt": "p", "chosen": "", "rejected": "r"}',
-            "chosen: string should have at least 1",
+            b'{"prompt": "", "chosen": "c", "rejected": "r"}',
+            "prompt: string should have at least 1",
         ),
         (
             b'{"prompt": 5, "chosen": "c", "rejected": "r"}',
@@ -108,28 +105,3 @@ def test_a_prompt_has_at_most_32768_characters() -> None:
     assert len(parse_jsonl([longest], PromptLine)) == 1
     too_long = json.dumps({"prompt": "ä" * (MAX_TEXT + 1)}).encode()
     assert "at most 32768 characters" in problem(too_long, model=PromptLine)
-
-
-@pytest.mark.skipif(not HH.exists(), reason=f"no file {HH}")
-def test_the_dirt_in_a_public_preference_file_is_reported_by_line() -> None:
-    """Four replies are empty; every other dialogue with a shared prompt is accepted."""
-    lines, empty = [], []
-    with gzip.open(HH) as dialogues:
-        for dialogue in map(json.loads, dialogues):
-            chosen_prompt, _, chosen = dialogue["chosen"].rpartition("\n\nAssistant:")
-            rejected_prompt, _, rejected = dialogue["rejected"].rpartition("\n\nAssistant:")
-            if chosen_prompt != rejected_prompt:
-                continue
-            record = {
-                "prompt": chosen_prompt,
-                "chosen": chosen.strip(),
-                "rejected": rejected.strip(),
-            }
-            lines.append(json.dumps(record).encode())
-            if not (chosen.strip() and rejected.strip()):
-                empty.append(len(lines))
-    assert len(empty) == 4
-    message = problem(*lines)
-    assert [f"line {n}: " in message for n in empty] == [True] * 4
-    clean = [line for n, line in enumerate(lines, start=1) if n not in empty]
-    assert len(parse_jsonl(clean, PreferenceLine)) == len(clean)

@@ -11,8 +11,8 @@ import pytest
 
 from api_schemas.errors import InvalidInput
 from api_schemas.reward_models import PreferenceDataSpec
+from workers.rewards.interfaces import FitContext
 from workers.rewards.registry import FittedRewardModel, fit
-from workers.rewards.tfidf_bradley_terry import clustered_standard_error
 
 XSTEST = Path(__file__).parents[2] / ".." / "shared" / "data" / "xstest"
 
@@ -29,7 +29,7 @@ def preference_spec(**method: Any) -> PreferenceDataSpec:
 
 def fit_pairs(pairs: list[tuple[str, str, str]], **method: Any) -> FittedRewardModel:
     lines = [json.dumps({"prompt": p, "chosen": c, "rejected": r}) for p, c, r in pairs]
-    return fit(preference_spec(**method), lambda file_id: "\n".join(lines).encode())
+    return fit(preference_spec(**method), FitContext(lambda file_id: "\n".join(lines).encode()))
 
 
 def polite_pairs(count: int) -> list[tuple[str, str, str]]:
@@ -44,7 +44,9 @@ def test_a_model_fitted_to_preferences_ranks_what_was_preferred_higher() -> None
     card = model.report_card
     assert card is not None
     assert (card.n_pairs, card.n_prompts, card.n_train, card.n_holdout) == (60, 60, 48, 12)
-    assert card.accuracy == 1.0
+    assert card.accuracy is not None
+    assert (card.accuracy.value, card.accuracy.pairs, card.accuracy.prompts) == (1.0, 12, 12)
+    assert card.accuracy.low < 0.8  # 12 right ones don't show more
 
 
 def test_duplicates_and_ties_are_dropped_and_counted() -> None:
@@ -70,27 +72,25 @@ def test_random_preferences_get_an_accuracy_near_one_half() -> None:
     card = fit_pairs(pairs).report_card
     assert card is not None
     assert card.accuracy is not None
-    assert card.accuracy_standard_error is not None
     # 80 held-out coin flips: standard error sqrt(0.25/80) = 0.056.
-    assert abs(card.accuracy - 0.5) < 4 * 0.056
-    assert card.accuracy_standard_error == pytest.approx(0.056, rel=0.1)
+    assert abs(card.accuracy.value - 0.5) < 4 * 0.056
+    assert card.accuracy.standard_error == pytest.approx(0.056, rel=0.1)
+    assert card.accuracy.high - card.accuracy.low == pytest.approx(2 * 1.96 * 0.056, rel=0.15)
 
 
 def test_too_little_data_gives_no_accuracy_instead_of_a_made_up_one() -> None:
-    one_prompt = [("p", f"good {k}a", f"bad {k}a") for k in range(40)]
-    for pairs in (one_prompt, polite_pairs(12)):
-        card = fit_pairs(pairs).report_card
-        assert card is not None
-        assert card.accuracy is None
-        assert card.accuracy_standard_error is None
-        assert (card.n_train, card.n_holdout) == (0, 0)
-        assert card.note
+    card = fit_pairs(polite_pairs(12)).report_card
+    assert card is not None
+    assert card.accuracy is None
+    assert (card.n_train, card.n_holdout) == (12, 0)
+    assert card.note
     with pytest.raises(InvalidInput, match="9 distinct pairs"):
         fit_pairs([*polite_pairs(9), ("p", "same", "same")])
     with pytest.raises(InvalidInput, match="no words"):
         fit_pairs([(f"p{k}", "!" * k, "?" * k) for k in range(1, 13)])
+    bad = FitContext(lambda file_id: b'{"prompt": "p", "chosen": "c"}')
     with pytest.raises(InvalidInput, match="line 1: rejected: field required"):
-        fit(preference_spec(), lambda file_id: b'{"prompt": "p", "chosen": "c"}')
+        fit(preference_spec(), bad)
 
 
 def test_fitting_depends_on_the_seed_alone_and_saving_changes_no_score() -> None:
@@ -119,15 +119,6 @@ def test_the_weights_are_the_minimiser_of_the_documented_loss() -> None:
     np.testing.assert_allclose(0.7 * fitted.weights, slack @ differences, atol=1e-4)
 
 
-def test_the_standard_error_counts_pairs_of_one_prompt_as_one_observation() -> None:
-    # 4 prompts, mean ½: deviations ±½. Each pair doubled: cluster sums ±1, sqrt(4/3 · 4)/8.
-    values, prompts = np.array([1.0, 0, 1, 0]), ["a", "b", "c", "d"]
-    assert clustered_standard_error(values, prompts) == pytest.approx(np.sqrt(4 / 3 * 1) / 4)
-    doubled = clustered_standard_error(np.repeat(values, 2), list(np.repeat(prompts, 2)))
-    assert doubled == pytest.approx(np.sqrt(4 / 3 * 4) / 8)
-    assert clustered_standard_error(values, ["a"] * 4) is None
-
-
 @pytest.mark.skipif(not XSTEST.exists(), reason=f"no xstest data in {XSTEST}")
 @pytest.mark.parametrize("preferred", ["compliance", "refusal"])
 def test_refusals_and_compliance_are_told_apart_on_unseen_prompts(preferred: str) -> None:
@@ -146,4 +137,4 @@ def test_refusals_and_compliance_are_told_apart_on_unseen_prompts(preferred: str
     assert card is not None
     assert card.n_holdout > 50
     assert card.accuracy is not None
-    assert card.accuracy > 0.9
+    assert card.accuracy.low > 0.9
