@@ -9,6 +9,7 @@ from typing import Any
 _ID = "01jd2m8x3k5v7w9y0a1b2c3d4e"
 _GROUP, _FILE, _ROUND = f"grp_{_ID}", f"file_{_ID}", f"rnd_{_ID}"
 _JOB, _MODEL, _INVOICE, _RECEIPT = f"job_{_ID}", f"mdl_{_ID}", f"inv_{_ID}", f"rcpt_{_ID}"
+_REWARD_MODEL = f"rm_{_ID}"
 _AUDIT, _AUDIT_JOB = f"aud_{_ID}", "job_01jd2m8x3k5v7w9y0a1b2c3d4f"
 
 _ANNOUNCEMENT_DIGEST = "sha256:17ef08b1c9cbde9aba12462bd4cfcc06e2c432cfca32de9d71801f4c93042771"
@@ -16,6 +17,7 @@ _REPORT_DIGEST = "sha256:5b575ed2350b1c04694c043733fae2ee7236869e56da1c70846b9d4
 _RECEIPT_BODY_DIGEST = "sha256:030667dd4a30c9144610b60cceb5c1ed32c7788fd2a3e573f7e2d70fb4ef4f80"
 _BASE_MODEL_REVISION = "sha256:9ad1f2b64b5aa6bd0fb7a1f1c7dbb3d8ed2e42eafb3d2b2c6a4fd0a8d76c2e51"
 _PROMPTS = "sha256:3f0b7c1d9e4a52688d7b1f6e0c93a5d42e8b6f70a1c9d3e5b7f2a4c6e8d0b1f3"
+_PREFERENCES = "sha256:a1d6f38e7c5b2094d8e1f6a3b7c0d5e2f94a8b6c1d3e7f5092b4c6d8e0f1a3b5"
 _POOL = "sha256:c2a9e4f7b1d3058697e6d5c4b3a2f1e0d9c8b7a6f5e4d3c2b1a0f9e8d7c6b5a4"
 _FITTED = "sha256:5d8e1c7a3b9f2064e7d1a8c5b2f9e6034d7a1b8c5e2f90637d4a1e8b5c2f9063"
 _ADAPTER = "sha256:71c4e9a2d5b8f0361e7c4a9d2b5f80e3617c4e9a2d5b8f0361e7c4a9d2b5f80e"
@@ -63,7 +65,37 @@ FILE: dict[str, Any] = {
     "bytes": 1382,
     "lines": 24,
     "sha256": _PROMPTS,
+    "validation": None,
     "created_at": "2030-01-01T09:05:00.000Z",
+}
+
+PREFERENCES_FILE: dict[str, Any] = {
+    "object": "file",
+    "id": _FILE,
+    "purpose": "preferences",
+    "filename": "judgements.csv",
+    "bytes": 48213,
+    "lines": 210,
+    "sha256": _PREFERENCES,
+    "validation": {
+        "lines": 210,
+        "pairs": 207,
+        "prompts": 88,
+        "same_texts": 0,
+        "tied_votes": 1,
+        "duplicates": 1,
+        "contradictions": 0,
+        "empty_replies": 2,
+        "not_a_pair": 0,
+        "prompts_in_both_splits": 0,
+        "problems": [
+            {"line": 17, "problem": "a reply is empty"},
+            {"line": 58, "problem": "as many votes for either response"},
+            {"line": 103, "problem": "says the same as line 12"},
+            {"line": 140, "problem": "a reply is empty"},
+        ],
+    },
+    "created_at": "2030-01-01T09:06:00.000Z",
 }
 
 ANNOUNCEMENT: dict[str, Any] = {
@@ -163,6 +195,8 @@ JOB: dict[str, Any] = {
     "kind": "round",
     "round_id": _ROUND,
     "audit_id": None,
+    "reward_model_id": None,
+    "reranking_id": None,
     "status": "running",
     "stages": [
         _stage("fit_rewards", "done", 1.5, _FITTED),
@@ -215,6 +249,11 @@ _GRAND_WORLD: dict[str, Any] = {
     "effective_samples_minimum": 6.25,
     "low_support_prompts": 0,
     "support_ratio": 0.325,
+}
+
+REWARD_AGREEMENT: dict[str, Any] = {
+    "group_ids": [_GROUP, "grp_01jd2m8x3k5v7w9y0a1b2c3d4f"],
+    "spearman": [[1.0, -0.25], [-0.25, 1.0]],
 }
 
 OUTCOME: dict[str, Any] = {
@@ -274,6 +313,7 @@ OUTCOME: dict[str, Any] = {
         "divergence": 0.84375,
     },
     "delivered": _GRAND_WORLD,
+    "reward_agreement": None,
     "warnings": [],
     "pool_digest": _POOL,
     "adapter_digest": _ADAPTER,
@@ -433,29 +473,78 @@ RECEIPT: dict[str, Any] = {
     "created_at": "2030-01-08T12:08:30.000Z",
 }
 
+_REPORT_CARD: dict[str, Any] = {
+    "n_pairs": 207,
+    "n_prompts": 88,
+    "n_duplicates_dropped": 1,
+    "n_ties_dropped": 0,
+    "n_tied_votes": 1,
+    "n_unusable_dropped": 2,
+    "n_train": 167,
+    "n_holdout": 40,
+    "accuracy": {
+        "pairs": 40,
+        "prompts": 18,
+        "value": 0.75,
+        "standard_error": 0.0625,
+        "low": 0.625,
+        "high": 0.875,
+    },
+    "calibration": {
+        "error": 0.0625,
+        "chance": 0.046875,
+        "log_loss": 0.546875,
+        "bins": [
+            {"predicted": 0.625, "observed": 0.65, "pairs": 20},
+            {"predicted": 0.75, "observed": 0.85, "pairs": 20},
+        ],
+    },
+    "scores": {
+        "mean": 0.0,
+        "standard_deviation": 0.5,
+        "minimum": -1.5,
+        "maximum": 1.5,
+        "edges": [-1.5, 0.0, 1.5],
+        "chosen": [12, 28],
+        "rejected": [26, 14],
+    },
+    "length_correlation": 0.1875,
+    "out_of_distribution": None,
+    "figures": [],
+    "curves": [],
+    "note": None,
+}
+
 REWARD_MODEL: dict[str, Any] = {
     "object": "reward_model",
-    "id": f"rm_{_ID}",
+    "id": _REWARD_MODEL,
     "name": "Teachers, spring",
     "reward_model": {
         "type": "preference_data",
         "file_id": _FILE,
-        "method": {"name": "tfidf_bradley_terry"},
+        "method": {
+            "name": "tfidf_bradley_terry",
+            "holdout_share": 0.2,
+            "seed": 0,
+            "regularization": 1.0,
+            "max_features": 50000,
+        },
+        "members": "aggregate",
     },
     "evaluation_file_id": None,
     "job_id": _JOB,
-    "status": "running",
-    "digest": None,
-    "report_card": None,
-    "created_at": "2026-05-04T09:00:00Z",
+    "status": "succeeded",
+    "digest": _FITTED,
+    "report_card": _REPORT_CARD,
+    "created_at": "2030-01-07T09:00:00.000Z",
 }
 
 RERANKING: dict[str, Any] = {
     "object": "reranking",
     "id": f"rrk_{_ID}",
-    "reward_model_id": f"rm_{_ID}",
+    "reward_model_id": _REWARD_MODEL,
     "job_id": _JOB,
     "status": "succeeded",
     "result": [{"order": [1, 0], "scores": [-0.25, 1.5], "kl_bound": 0.1931471805599453}],
-    "created_at": "2026-05-04T09:10:00Z",
+    "created_at": "2030-01-07T09:10:00.000Z",
 }

@@ -82,8 +82,10 @@ class GroupOutcome(Schema):
     )
     reward_error: float | None = Field(
         None,
-        description="ε: the furthest that a reward used on held-out and fresh samples lies from "
-        "the reported one, which goes beyond [0, 1] there; on the pool they are equal.",
+        description="ε: the furthest that a reward used lies from the reported one, which goes "
+        "beyond [0, 1] on held-out and fresh samples; on the pool they are equal. Of a reward "
+        "model with members that enters by their aggregate, the furthest from any member on both "
+        "pools, if that is more.",
     )
     reward_error_bound: float | None = Field(
         None, description="2·size·ε: what a false report gains more at most because of ε."
@@ -116,6 +118,18 @@ class HoldoutValuation(Schema):
     welfare_optimum: float = Field(description="ASW* there; few samples make it small.")
     optimality_gap: float = Field(description="The last minus the first, at least 0.")
     divergence: float
+
+
+class RewardAgreement(Schema):
+    """How far the groups' reward models agree on the pool."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.REWARD_AGREEMENT]})
+
+    group_ids: list[GroupId] = Field(description="The groups that take part, as rows and columns.")
+    spearman: list[list[float | None]] = Field(
+        description="Spearman's ρ between two groups' rewards of a prompt's responses, the "
+        "prompts' weighted mean; null where no prompt has both prefer something."
+    )
 
 
 class IncentiveCertificate(Schema):
@@ -165,6 +179,9 @@ class Outcome(Schema):
     delivered: WorldOutcome | None = Field(
         description="The adapter to download, on the pool. Null for a group in a round of fewer "
         "than three."
+    )
+    reward_agreement: RewardAgreement | None = Field(
+        None, description="The operator's alone: null for groups, and with a single group."
     )
     warnings: list[str]
     pool_digest: Sha256

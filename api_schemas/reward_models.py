@@ -140,6 +140,21 @@ def _base_models_of(method: PreferenceMethod, param: str) -> dict[str, str]:
 
 
 class RewardModelCreate(Schema):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "Teachers, spring",
+                    "reward_model": {
+                        "type": "preference_data",
+                        "file_id": "file_01jd2m8x3k5v7w9y0a1b2c3d4e",
+                        "method": {"name": "embedding", "head": "clf_mlp"},
+                    },
+                }
+            ]
+        }
+    )
+
     name: str = Field(min_length=1, max_length=100, pattern=r"\S")
     reward_model: NewRewardModel
     evaluation_file_id: FileId | None = Field(
@@ -166,6 +181,17 @@ class RewardModel(Schema):
     created_at: Timestamp
 
 
+class FittedResult(Schema):
+    """What the stage `fit_reward_model` leaves for the service to publish."""
+
+    model: Sha256 = Field(description="Of the fitted model's bytes, in the artifact store.")
+    method: str = Field(description="The spec's type or, for preference data, its method's name.")
+    uses_model: bool = Field(description="Whether scoring runs a neural network.")
+    has_members: bool = Field(description="Whether a report may say `members: mixture` of it.")
+    report_card: ReportCard | None
+    plot_sha256: Sha256 | None = Field(description="The card drawn as SVG; null without a card.")
+
+
 class Candidates(Schema):
     prompt: str = Field(max_length=32_768)
     responses: list[Annotated[str, Field(max_length=32_768)]] = Field(min_length=1, max_length=1024)
@@ -173,6 +199,21 @@ class Candidates(Schema):
 
 class RerankingCreate(Schema):
     """Best-of-n: of each prompt's responses, the one that the reward model scores highest."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "items": [
+                        {
+                            "prompt": "How do I reset my password?",
+                            "responses": ["No idea.", "Open Settings and choose Account, please."],
+                        }
+                    ]
+                }
+            ]
+        }
+    )
 
     items: list[Candidates] = Field(min_length=1, max_length=1000)
 
@@ -184,6 +225,12 @@ class Reranked(Schema):
         description="log n − (n−1)/n nats: what best-of-n of samples of a model is away from it at "
         "most."
     )
+
+
+class RerankedResult(Schema):
+    """What the stage `rerank` leaves for the service to publish: an entry for each item."""
+
+    result: list[Reranked]
 
 
 class Reranking(Schema):

@@ -59,6 +59,18 @@ def world_outcome_table(outcome: Outcome, names: Mapping[str, str]) -> Table:
     return table
 
 
+def agreement_table(outcome: Outcome, names: Mapping[str, str]) -> Table | None:
+    """Spearman's ρ between every two groups' rewards; None for a group, who isn't told."""
+    found = outcome.reward_agreement
+    if found is None:
+        return None
+    titles = [names.get(group_id, group_id) for group_id in found.group_ids]
+    table = figure_table("agreement, Spearman's ρ", ["group"], titles)
+    for title, row in zip(titles, found.spearman, strict=True):
+        table.add_row(title, *("-" if rho is None else f"{rho:+.2f}" for rho in row))
+    return table
+
+
 def invoice_table(invoices: Sequence[Invoice], names: Mapping[str, str]) -> Table:
     table = figure_table("invoices", ["number", "group", "status"], ["amount"])
     for invoice in invoices:

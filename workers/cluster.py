@@ -10,17 +10,14 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic
 
 import ray
 
 from api_schemas.errors import TruthtuneError
-from api_schemas.jobs import JobInput, ProgressEvent, StageName
+from api_schemas.jobs import AnyJobInput, JobInput, ProgressEvent, StageName
 from workers.artifacts import ArtifactStore
-from workers.stages.context import StageContext, TaskContext
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from workers.stages.context import Item, Job, Result, StageContext, TaskContext
 
 _POLL_SECONDS = 0.2
 _RETRIES = 3
@@ -60,7 +57,7 @@ class Cluster:
     def run_stage(
         self,
         stage: StageName,
-        job: JobInput,
+        job: AnyJobInput,
         inputs: Mapping[StageName, str],
         on_event: Callable[[ProgressEvent], None],
         should_stop: Callable[[], bool],
@@ -132,11 +129,13 @@ def _result_or(reference: Any, lost: Callable[[str], Any] | None) -> Any:
 class _Stages:
     """Runs stages, one after another; the tasks and trainings that they start end with it."""
 
-    def run(self, stage: StageName, inputs: dict[StageName, str], runner: "RayRunner") -> str:
+    def run(self, stage: StageName, inputs: dict[StageName, str], runner: "RayRunner[Any]") -> str:
         from workers.stages.run import STAGE_FUNCTIONS
 
         task = task_context(runner.job, runner.artifacts_url, runner.board)
-        context = StageContext(task.job, task.artifacts, task.tell, inputs=inputs, runner=runner)
+        context: StageContext[Any] = StageContext(
+            task.job, task.artifacts, task.tell, inputs=inputs, runner=runner
+        )
         return STAGE_FUNCTIONS[stage](context)
 
 
@@ -149,10 +148,10 @@ def _teller(board: Any) -> Callable[[ProgressEvent], None]:
 
 
 @dataclass(frozen=True)
-class RayRunner:
+class RayRunner(Generic[Job]):
     """`Runner` on Ray: as many tasks with the model as there are GPUs, else nodes."""
 
-    job: JobInput
+    job: Job
     artifacts_url: str
     train_workers: int
     board: Any
@@ -163,7 +162,7 @@ class RayRunner:
 
     def map(
         self,
-        task: Callable[[TaskContext, Item], Result],
+        task: Callable[[TaskContext[Job], Item], Result],
         items: Sequence[Item],
         *,
         uses_model: bool,
@@ -182,6 +181,8 @@ class RayRunner:
     def train(self, inputs: Mapping[StageName, str], run_name: str) -> str:
         from workers.training.ray_train import fit
 
+        if not isinstance(self.job, JobInput):
+            raise ValueError(f"a job of kind {self.job.kind!r} has nothing to train in a round")
         # A worker without a prompt would have nothing to do.
         workers = min(self.train_workers, self.job.announcement.training.gradient.prompts_per_step)
         resources = _model_resources(workers)
@@ -213,7 +214,7 @@ class RayRunner:
         return f"{ArtifactStore(self.artifacts_url).url.rstrip('/')}/training"
 
 
-def task_context(job: JobInput, artifacts_url: str, board: Any) -> TaskContext:
+def task_context(job: AnyJobInput, artifacts_url: str, board: Any) -> TaskContext[Any]:
     """A context whose events go to the board."""
     return TaskContext(job, ArtifactStore(artifacts_url), _teller(board))
 
@@ -226,7 +227,7 @@ def use_cores(cores: int) -> None:
 
 
 @ray.remote(max_retries=_RETRIES)  # type: ignore[untyped-decorator]
-def _run_task(task: Any, item: Any, job: JobInput, artifacts_url: str, board: Any) -> Any:
+def _run_task(task: Any, item: Any, job: AnyJobInput, artifacts_url: str, board: Any) -> Any:
     use_cores(int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
     return task(task_context(job, artifacts_url, board), item)
 

@@ -68,6 +68,7 @@ def _as_seen_by(outcome: Outcome, group_id: str) -> Outcome:
             "worlds": [_naming_nobody(world, others) for world in grand],
             "delivered": outcome.delivered and _naming_nobody(outcome.delivered, others),
             "groups": own,
+            "reward_agreement": None,
             "warnings": warnings,
         }
     )

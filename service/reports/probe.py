@@ -9,17 +9,9 @@ from api_schemas.reports import ProbeResult
 from api_schemas.reward_models import RewardModelSpec, TrainedSpec
 from workers.rewards import registry
 from workers.rewards.interfaces import FitContext
+from workers.rewards.probing import PROBE_RESPONSES
 
 PROBE_PROMPTS = 4
-PROBE_RESPONSES = (
-    "",
-    "Yes.",
-    "I'm sorry, I can't help with that.",
-    "Thank you for asking! Please open Settings, choose Account, and follow the three steps.",
-    "That is a terrible idea and you should feel bad about it. WHY WOULD YOU EVEN ASK?!",
-    "1. Boil water.\n2. Add the pasta.\n3. Wait for 9 minutes.\n\nEnjoy 🍝",
-)
-"""Fixed, so that a probe tells of the reward model only: empty, short, polite, rude, a list."""
 
 
 def probe(spec: RewardModelSpec, prompts: list[str]) -> ProbeResult | None:

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from conftest import TinyRound
 
-from api_schemas.errors import RoundFailed
+from api_schemas.errors import InvalidInput, RoundFailed
+from api_schemas.jobs import RerankingJobInput, RewardModelJobInput
+from api_schemas.lexical import LexicalSpec
+from api_schemas.reward_models import FittedResult, PinnedInputs, RerankedResult
 from workers.cluster import Cluster, StageCancelled
 from workers.stages.candidates import candidates_of
 
@@ -63,6 +66,31 @@ def test_a_stage_leaves_the_same_artifact_as_in_one_process(
             expected.digests[stage]
         )
     assert any(event.type == "stage_progress" for event in made.events)
+
+
+def test_a_reward_model_is_made_and_used_on_the_cluster(
+    cluster: Cluster, artifacts_url: str
+) -> None:
+    """Jobs that belong to no round; their errors come as themselves too."""
+    made = TinyRound(Path(artifacts_url))
+    model = RewardModelJobInput(
+        reward_model_id="rm_" + "a" * 26,
+        reward_model=made.job.reports[0].reward_model,
+        evaluation_file_id=None,
+        pinned=PinnedInputs(),
+    )
+    left = cluster.run_stage("fit_reward_model", model, {}, made.events.append, lambda: False)
+    fitted = FittedResult.model_validate(made.artifacts.get_json(left))
+    items = [{"prompt": "p", "responses": ["rain", "red sun", "sun"]}]
+    reranking = RerankingJobInput(reranking_id="rrk_" + "a" * 26, fitted=fitted.model, items=items)
+    left = cluster.run_stage("rerank", reranking, {}, made.events.append, lambda: False)
+    (found,) = RerankedResult.model_validate(made.artifacts.get_json(left)).result
+    assert (found.order, found.scores) == ([1, 2, 0], [0.0, 1.5, 0.5])
+    features = [{"type": "regex", "pattern": "("}]
+    spec = LexicalSpec.model_validate({"type": "lexical", "features": features})
+    broken = model.model_copy(update={"reward_model": spec})
+    with pytest.raises(InvalidInput, match="RE2 refuses"):
+        cluster.run_stage("fit_reward_model", broken, {}, made.events.append, lambda: False)
 
 
 def test_an_error_of_a_stage_comes_as_itself(cluster: Cluster, artifacts_url: str) -> None:

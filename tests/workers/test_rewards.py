@@ -189,7 +189,7 @@ def test_a_method_is_registered_once_and_an_unknown_one_is_refused() -> None:
     with pytest.raises(ValueError, match="'lexical' is registered twice"):
         registry.reward_model("lexical")(lexical_method)
     unknown = b'{"format": 2, "method": "oracle", "report_card": null}\n'
-    with pytest.raises(InvalidInput, match="'oracle'; there are .*lexical, .*tfidf_bradley_terry"):
+    with pytest.raises(InvalidInput, match=r"'oracle'; there are .*lexical, .*tfidf_bradley_terry"):
         FittedRewardModel.from_bytes(unknown)
 
 

@@ -14,7 +14,7 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 import numpy as np
 
@@ -44,8 +44,10 @@ Spec = LexicalSpec | PreferenceDataSpec | AdapterSpec
 _FORMAT = 2
 _READY: dict[str, type[ReadyRewardModel]] = {}
 _FITTED: dict[str, type[PreferenceRewardModel]] = {}
+_DERIVED: dict[str, type[RewardModel]] = {}
 Ready = TypeVar("Ready", bound=type[ReadyRewardModel])
 Fitted = TypeVar("Fitted", bound=type[PreferenceRewardModel])
+Derived = TypeVar("Derived", bound=type[RewardModel])
 
 
 def reward_model(name: str) -> Callable[[Ready], Ready]:
@@ -70,8 +72,19 @@ def preference_method(name: str) -> Callable[[Fitted], Fitted]:
     return register
 
 
+def derived_model(name: str) -> Callable[[Derived], Derived]:
+    """Register a class that no spec names: a stage makes it of another model, to be read back."""
+
+    def register(method: Derived) -> Derived:
+        _require_free(name)
+        _DERIVED[name] = method
+        return method
+
+    return register
+
+
 def _require_free(name: str) -> None:
-    if name in _READY or name in _FITTED:
+    if name in _READY or name in _FITTED or name in _DERIVED:
         raise ValueError(f"reward model {name!r} is registered twice")
 
 
@@ -118,16 +131,27 @@ class FittedRewardModel:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        header_line, _, payload = data.partition(b"\n")
-        header = json.loads(header_line)
-        if header["format"] != _FORMAT:
-            raise ValueError(f"reward model format {header['format']!r}, expected {_FORMAT}")
+        header, payload = _opened(data)
         card = header["report_card"]
         return cls(
             method=header["method"],
             model=method_named(header["method"]).from_bytes(payload),
             report_card=ReportCard.model_validate(card) if card else None,
         )
+
+
+def saved_method(data: bytes) -> type[RewardModel]:
+    """The method of a model that `FittedRewardModel.to_bytes` saved, without reading the model."""
+    return method_named(_opened(data)[0]["method"])
+
+
+def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header and the method's own bytes. Raises ValueError for another format."""
+    header_line, _, payload = data.partition(b"\n")
+    header: dict[str, Any] = json.loads(header_line)
+    if header["format"] != _FORMAT:
+        raise ValueError(f"reward model format {header['format']!r}, expected {_FORMAT}")
+    return header, payload
 
 
 def can_be_probed(spec: Spec) -> bool:
@@ -186,7 +210,7 @@ def _name(spec: Spec) -> str:
 def method_named(name: str) -> type[RewardModel]:
     """The registered method. Raises InvalidInput (`reward_model`) for an unknown name."""
     _import_methods()
-    return _READY.get(name) or _fitted(name)
+    return _READY.get(name) or _DERIVED.get(name) or _fitted(name)
 
 
 def _ready(name: str) -> type[ReadyRewardModel]:

@@ -4,31 +4,35 @@ import io
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol
+
+from typing_extensions import TypeVar
 
 from api_schemas.datasets import PromptLine, parse_jsonl
-from api_schemas.jobs import JobInput, ProgressEvent, StageName
+from api_schemas.jobs import AnyJobInput, JobInput, ProgressEvent, StageName
 from workers.artifacts import ArtifactStore
 from workers.base_models import BaseModel, default_device, load
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Job = TypeVar("Job", bound=AnyJobInput, default=JobInput, covariant=True)
+"""The kind of job; where none is named, that of a round or its audit."""
 
 
 @dataclass(frozen=True)
-class TaskContext:
+class TaskContext(Generic[Job]):
     """What one task of a stage gets, on whatever machine it runs."""
 
-    job: JobInput
+    job: Job
     artifacts: ArtifactStore
     tell: Callable[[ProgressEvent], None]
 
-    def base_model(self) -> BaseModel:
+    def base_model(self: "TaskContext[JobInput]") -> BaseModel:
         """The announced base model, loaded once a process, on the GPU if there is one."""
         rules = self.job.announcement
         return load(rules.base_model, rules.base_model_revision, str(default_device()))
 
-    def prompts(self) -> list[PromptLine]:
+    def prompts(self: "TaskContext[JobInput]") -> list[PromptLine]:
         """The announced prompts. Raises InvalidInput if there is none."""
         data = self.artifacts.get(self.job.announcement.prompts_sha256)
         return parse_jsonl(io.BytesIO(data), PromptLine)
@@ -46,7 +50,7 @@ class TaskContext:
         self.tell(ProgressEvent(type="warning", level="warning", message=message, data=data))
 
 
-class Runner(Protocol):
+class Runner(Protocol[Job]):
     """Spreads a stage over machines; `workers.cluster` does it with Ray, tests in one process."""
 
     @property
@@ -55,7 +59,7 @@ class Runner(Protocol):
 
     def map(
         self,
-        task: Callable[[TaskContext, Item], Result],
+        task: Callable[[TaskContext[Job], Item], Result],
         items: Sequence[Item],
         *,
         uses_model: bool,
@@ -78,9 +82,9 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True)
-class StageContext(TaskContext):
+class StageContext(TaskContext[Job], Generic[Job]):
     inputs: Mapping[StageName, str]
-    runner: Runner
+    runner: Runner[Job]
 
 
 def world_name(world: int, group_ids: Sequence[str]) -> str:

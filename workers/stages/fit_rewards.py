@@ -1,25 +1,28 @@
 """Stage 1: a reward model for each report, one task a report."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from api_schemas.errors import TruthtuneError
 from api_schemas.jobs import ReportInput
-from api_schemas.reward_models import TrainedSpec
+from api_schemas.reward_models import Members, RewardModelSpec, TrainedSpec, named_files
 from workers.rewards import registry
-from workers.rewards.interfaces import FitContext
+from workers.rewards.interfaces import FitContext, HasMembers
 from workers.rewards.registry import FittedRewardModel
 from workers.stages.context import StageContext, TaskContext
 from workers.stages.exclusions import Exclusions
+from workers.stages.fit_reward_model import progress_by_share
 
 
 def run(context: StageContext) -> str:
-    """Leaves `{groups: [{group_id, size, model, report_card}], excluded: {group_id: reason}}`.
+    """Leaves `{groups: [{group_id, size, model, uses_model, members, report_card}], excluded:
+    {group_id: reason}}`.
 
-    `model` is the digest of the fitted model's bytes. A report whose model can't be fitted is
-    excluded, or fails the round, as announced.
+    `model` is the digest of the fitted model's bytes, `members` says whether they enter as a
+    mixture. A report whose model can't be fitted is excluded, or fails the round, as announced.
     """
     reports = context.job.reports
-    fitted = context.runner.map(_fit, reports, uses_model=False, lost=_unusable)
+    fitted = _fit_all(context, reports)
     exclusions = Exclusions(context)
     groups = []
     for done, (report, result) in enumerate(zip(reports, fitted, strict=True), start=1):
@@ -32,32 +35,58 @@ def run(context: StageContext) -> str:
     return context.artifacts.put_json({"groups": groups, "excluded": exclusions.reasons})
 
 
+def _fit_all(context: StageContext, reports: Sequence[ReportInput]) -> list[dict[str, Any]]:
+    """In the reports' order. Light fits go on a core each, neural ones get a GPU or all cores."""
+    neural = [_fits_neurally(report.reward_model) for report in reports]
+    found: dict[str, dict[str, Any]] = {}
+    for uses_model in (False, True):
+        chosen = [
+            each for each, is_one in zip(reports, neural, strict=True) if is_one is uses_model
+        ]
+        results = context.runner.map(_fit, chosen, uses_model=uses_model, lost=_unusable)
+        found |= {each.group_id: result for each, result in zip(chosen, results, strict=True)}
+    return [found[report.group_id] for report in reports]
+
+
+def _fits_neurally(spec: RewardModelSpec) -> bool:
+    """A model that was made ahead is not fitted again."""
+    return not isinstance(spec, TrainedSpec) and registry.uses_model(spec)
+
+
 def _unusable(reason: str) -> dict[str, Any]:
     return {"reason": f"its reward model can't be fitted: {reason}"}
 
 
 def _fit(context: TaskContext, report: ReportInput) -> dict[str, Any]:
     """The fitted model's digest and report card, or the reason why there is none."""
-
-    if isinstance(report.reward_model, TrainedSpec):
-        return _trained(context, report, report.reward_model)
-    pinned = report.pinned
-    fitting = FitContext(lambda file_id: context.artifacts.get(pinned.files[file_id]), pinned)
     try:
-        model = registry.fit(report.reward_model, fitting)
+        return _fitted(context, report)
     except TruthtuneError as error:
         return {"reason": f"group {report.group_id}: {error.message}"}
     except Exception as error:  # whatever a report does to its own fit, it must not stop the round
         return _unusable(f"fitting failed with {type(error).__name__}: {error}")
+
+
+def _fitted(context: TaskContext, report: ReportInput) -> dict[str, Any]:
+    spec, pinned = report.reward_model, report.pinned
+    if isinstance(spec, TrainedSpec):
+        digest = pinned.reward_models[spec.reward_model_id]
+        model = FittedRewardModel.from_bytes(context.artifacts.get(digest))
+    else:
+        files = {
+            each.file_id: context.artifacts.get(pinned.files[each.file_id])
+            for each in named_files(spec)
+        }
+        progress = progress_by_share(context.progress, "fit_rewards", f" of {report.group_id}")
+        model = registry.fit(spec, FitContext(files.__getitem__, pinned, progress))
+        digest = context.artifacts.put(model.to_bytes())
+    members: Members = getattr(spec, "members", "aggregate")
+    if members == "mixture" and not isinstance(model.model, HasMembers):
+        return _unusable(f"members 'mixture': a model of {model.method!r} has no members")
     card = model.report_card
     return {
-        "model": context.artifacts.put(model.to_bytes()),
+        "model": digest,
+        "uses_model": model.uses_model,
+        "members": members,
         "report_card": card.model_dump(mode="json") if card else None,
     }
-
-
-def _trained(context: TaskContext, report: ReportInput, spec: TrainedSpec) -> dict[str, Any]:
-    """A reward model that was made ahead: its bytes are what was pinned."""
-    digest = report.pinned.reward_models[spec.reward_model_id]
-    card = FittedRewardModel.from_bytes(context.artifacts.get(digest)).report_card
-    return {"model": digest, "report_card": card.model_dump(mode="json") if card else None}

@@ -7,6 +7,7 @@ from api_schemas.outcomes import (
     HoldoutValuation,
     IncentiveCertificate,
     Outcome,
+    RewardAgreement,
     WorldOutcome,
 )
 from workers.mechanism.amounts import largest_gain_micro_units, payment_micro_units
@@ -19,6 +20,7 @@ from workers.mechanism.payments import (
 )
 from workers.mechanism.worlds import GRAND
 from workers.pool.projection import SMALL_POOL_RATIO, support_ratio
+from workers.rewards.agreement import agreement
 from workers.stages.candidates import INITIAL
 from workers.stages.context import StageContext, world_name
 from workers.stages.fresh import Fresh
@@ -54,9 +56,21 @@ def build_outcome(
         fresh=fresh.valuation if fresh else None,
         holdout=holdout,
         delivered=delivered,
+        reward_agreement=_agreement(valuation),
         warnings=_warnings(context, valuation, worlds, delivered),
         pool_digest=pools["pool"],
         adapter_digest=adapter,
+    )
+
+
+def _agreement(valuation: Valuation) -> RewardAgreement | None:
+    """Of the reward models on the pool, as they were reported; None for one group alone."""
+    if valuation.game.groups < 2:
+        return None
+    weights_X = valuation.game.prompt_weights_X
+    return RewardAgreement(
+        group_ids=valuation.scores.group_ids,
+        spearman=agreement(valuation.scores.rewards_NXJ, weights_X),
     )
 
 
@@ -216,7 +230,7 @@ def _group(
     payments, group = valuation.payments, valuation.scores.groups[i]
     payment = float(payments.payments_N[i])
     surcharges_N = payments.surcharges_N
-    errors = [group.holdout_error, float(valuation.mixture_errors_N[i])]
+    errors = [group.holdout_error, group.member_error, float(valuation.mixture_errors_N[i])]
     error = max(*errors, float(fresh.errors_N[i]) if fresh else 0.0)
     return GroupOutcome(
         group_id=group.group_id,

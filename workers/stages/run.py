@@ -1,12 +1,24 @@
 """The stages by name."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from api_schemas.jobs import StageName
-from workers.stages import fit_rewards, replay, retrain, sample_pool, score, solve, train, value
+from workers.stages import (
+    fit_reward_model,
+    fit_rewards,
+    replay,
+    rerank,
+    retrain,
+    sample_pool,
+    score,
+    solve,
+    train,
+    value,
+)
 from workers.stages.context import StageContext
 
-STAGE_FUNCTIONS: Mapping[StageName, Callable[[StageContext], str]] = {
+STAGE_FUNCTIONS: Mapping[StageName, Callable[[StageContext[Any]], str]] = {
     "fit_rewards": fit_rewards.run,
     "sample_pool": sample_pool.run,
     "score": score.run,
@@ -15,5 +27,7 @@ STAGE_FUNCTIONS: Mapping[StageName, Callable[[StageContext], str]] = {
     "value": value.run,
     "replay": replay.run,
     "retrain": retrain.run,
+    "fit_reward_model": fit_reward_model.run,
+    "rerank": rerank.run,
 }
 """Each returns the digest of what it leaves. `settle` and `publish` are the coordinator's."""

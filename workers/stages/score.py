@@ -1,6 +1,7 @@
 """Stage 3: every reward model's scores of both pools, as rewards in [0, 1]."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,20 +13,28 @@ from workers.mechanism.arrays import Floats
 from workers.mechanism.audit import FittedLie, Lie
 from workers.mechanism.normalise import ScoreRange, clipping_error, score_range, to_rewards
 from workers.pool.pool import Pool
+from workers.rewards.interfaces import MemberScores
+from workers.rewards.member_mixture import (
+    MemberMixtureReward,
+    largest_disagreement,
+    member_ranges,
+    mixture,
+)
 from workers.rewards.registry import FittedRewardModel
-from workers.stages.context import StageContext, TaskContext, contiguous_shards
+from workers.stages.context import StageContext
 from workers.stages.exclusions import Exclusions
 from workers.stages.sample_pool import load_pools
+from workers.stages.scoring import ScoredTexts, score_texts
 from workers.tensors import pack, unpack
-
-_RESPONSES_PER_TASK = 4096
 
 
 @dataclass(frozen=True)
 class ScoredGroup:
     """A group that takes part. `model` is its reward model's digest, `range` is the pool's.
 
-    `holdout_error` is how far the furthest held-out reward lay outside [0, 1] before clipping.
+    `holdout_error` is how far the furthest held-out reward lay outside [0, 1] before clipping,
+    `member_error` how far a member's reward is from the group's, on both pools, where a model with
+    members enters by their aggregate: 0 for others.
     """
 
     group_id: str
@@ -33,6 +42,7 @@ class ScoredGroup:
     model: str
     range: ScoreRange
     holdout_error: float
+    member_error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,8 @@ class Scores:
                 g["model"],
                 ScoreRange(g["minimum"], g["maximum"]),
                 g["holdout_error"],
+                # rounds that were settled before there were members are audited too
+                g.get("member_error", 0.0),
             )
             for g in meta["groups"]
         ]
@@ -91,6 +103,7 @@ class Scores:
                 "minimum": group.range.minimum,
                 "maximum": group.range.maximum,
                 "holdout_error": group.holdout_error,
+                "member_error": group.member_error,
             }
             for group in self.groups
         ]
@@ -113,6 +126,17 @@ def _lie(told: dict[str, Any] | None) -> FittedLie | None:
     return FittedLie(Lie(**told["lie"]), ScoreRange(**told["range"])) if told else None
 
 
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """A group's raw scores on both pools, by the model and on the range that are used from here."""
+
+    model: str
+    range: ScoreRange
+    pool_XJ: Floats
+    holdout_XJ: Floats
+    member_error: float = 0.0
+
+
 def run(context: StageContext) -> str:
     """Leaves `Scores`. One task a reward model and block of responses.
 
@@ -125,18 +149,24 @@ def run(context: StageContext) -> str:
     groups: list[ScoredGroup] = []
     rewards: tuple[list[Floats], list[Floats]] = ([], [])
     for done, group in enumerate(fitted["groups"], start=1):
+        group_id = group["group_id"]
         try:
-            pool_XJ, holdout_XJ = (_scores(context, group["model"], pool) for pool in pools)
-            found = score_range(pool_XJ, group["group_id"])
-            rewards_XJ, _ = to_rewards(pool_XJ, found, group["group_id"])
-            holdout_rewards_XJ, _ = to_rewards(holdout_XJ, found, group["group_id"])
-            _refuse_outside_the_domain(context, found, group["group_id"])
+            scored = _scored(context, group, pools)
+            rewards_XJ, _ = to_rewards(scored.pool_XJ, scored.range, group_id)
+            holdout_rewards_XJ, _ = to_rewards(scored.holdout_XJ, scored.range, group_id)
+            _refuse_outside_the_domain(context, group, scored, rewards_XJ)
         except BadReport as error:
-            exclusions.add(group["group_id"], error.message)
+            exclusions.add(group_id, error.message)
             continue
-        furthest = clipping_error(holdout_XJ, found)
         groups.append(
-            ScoredGroup(group["group_id"], group["size"], group["model"], found, furthest)
+            ScoredGroup(
+                group_id,
+                group["size"],
+                scored.model,
+                scored.range,
+                holdout_error=clipping_error(scored.holdout_XJ, scored.range),
+                member_error=scored.member_error,
+            )
         )
         rewards[0].append(rewards_XJ)
         rewards[1].append(holdout_rewards_XJ)
@@ -146,38 +176,88 @@ def run(context: StageContext) -> str:
     return context.artifacts.put(scores.to_bytes())
 
 
-def _refuse_outside_the_domain(context: StageContext, found: ScoreRange, group_id: str) -> None:
-    """A constant report could dodge the surcharge of `revenue_maximizing`. docs/mechanism.md §5."""
-    if context.job.announcement.payment_rule == "revenue_maximizing" and found.constant:
-        raise BadReport(
-            f"group {group_id}: every response of the pool has the score {found.minimum}; payment "
-            "rule 'revenue_maximizing' takes no report without a preference"
-        )
-
-
-def _scores(context: StageContext, model: str, pool: Pool) -> Floats:
-    """Raw scores of one reward model, shape (X, J)."""
-    prompts, responses = pool.flat_texts()
-    blocks = contiguous_shards(len(responses), -(-len(responses) // _RESPONSES_PER_TASK))
-    items = [
-        (model, prompts[block.start : block.stop], responses[block.start : block.stop])
-        for block in blocks
+def _scored(context: StageContext, group: dict[str, Any], pools: tuple[Pool, Pool]) -> _Scored:
+    found = [_score_pool(context, group, pool) for pool in pools]
+    if group["members"] == "mixture":
+        return _as_mixture(context, group, pools, [each.members for each in found])
+    shapes = [pool.lengths_XJ.shape for pool in pools]
+    pool_XJ, holdout_XJ = (
+        each.scores.reshape(shape) for each, shape in zip(found, shapes, strict=True)
+    )
+    pool_range = score_range(pool_XJ, group["group_id"])
+    scored = _Scored(group["model"], pool_range, pool_XJ, holdout_XJ)
+    errors = [
+        _member_error(each.members, scores_XJ, pool_range, group["group_id"])
+        for each, scores_XJ in zip(found, (pool_XJ, holdout_XJ), strict=True)
     ]
-    parts = context.runner.map(_score_block, items, uses_model=False, lost=_unusable)
-    for part in parts:
-        if "reason" in part:
-            raise BadReport(part["reason"])
-    return np.concatenate([part["scores"] for part in parts]).reshape(pool.lengths_XJ.shape)
+    return replace(scored, member_error=max(errors))
 
 
-def _score_block(context: TaskContext, item: tuple[str, list[str], list[str]]) -> dict[str, Any]:
-    digest, prompts, responses = item
-    model = FittedRewardModel.from_bytes(context.artifacts.get(digest))
-    try:
-        return {"scores": model.score(prompts, responses)}
-    except Exception as error:  # a reward model may fail in any way; it only excludes its group
-        return _unusable(f"{type(error).__name__}: {error}")
+def _score_pool(context: StageContext, group: dict[str, Any], pool: Pool) -> ScoredTexts:
+    return score_texts(
+        context,
+        group["model"],
+        *pool.flat_texts(),
+        uses_model=group["uses_model"],
+        with_members=True,
+    )
 
 
-def _unusable(reason: str) -> dict[str, Any]:
-    return {"reason": f"its reward model failed on the pool: {reason}"}
+def _member_error(
+    members: MemberScores | None, scores_XJ: Floats, pool_range: ScoreRange, group_id: str
+) -> float:
+    """ε of members that enter by their aggregate; 0 for a model without any."""
+    if members is None:
+        return 0.0
+    rewards_XJ, _ = to_rewards(scores_XJ, pool_range, group_id)
+    scores_MXJ = members.scores_MJ.reshape(-1, *scores_XJ.shape)
+    return largest_disagreement(scores_MXJ, rewards_XJ, pool_range, group_id)
+
+
+def _as_mixture(
+    context: StageContext,
+    group: dict[str, Any],
+    pools: tuple[Pool, Pool],
+    members: Sequence[MemberScores | None],
+) -> _Scored:
+    """The members' mixture, stored as a model of its own; its scores are rewards already."""
+    on_pool, on_holdout = members
+    if on_pool is None or on_holdout is None:
+        raise BadReport(f"group {group['group_id']}: its reward model has no members to mix")
+    shapes = [pool.lengths_XJ.shape for pool in pools]
+    ranges = member_ranges(on_pool.scores_MJ.reshape(-1, *shapes[0]), group["group_id"])
+    inner = FittedRewardModel.from_bytes(context.artifacts.get(group["model"]))
+    model = FittedRewardModel(
+        "member_mixture", MemberMixtureReward(inner, ranges), inner.report_card
+    )
+    return _Scored(
+        context.artifacts.put(model.to_bytes()),
+        ScoreRange(0.0, 1.0),
+        mixture(on_pool, ranges).reshape(shapes[0]),
+        mixture(on_holdout, ranges).reshape(shapes[1]),
+    )
+
+
+def _refuse_outside_the_domain(
+    context: StageContext, group: dict[str, Any], scored: _Scored, rewards_XJ: Floats
+) -> None:
+    """Refuse what could dodge the surcharge of `revenue_maximizing`, or pay more than it gains.
+
+    The surcharge is what every report of size·largest reward ≥ 1 gains at least. A constant report
+    isn't one, nor is a small group's mixture whose members agree on no response. §5 of the docs.
+    """
+    if context.job.announcement.payment_rule != "revenue_maximizing":
+        return
+    if scored.range.constant:
+        raise BadReport(
+            f"group {group['group_id']}: every response of the pool has the score "
+            f"{scored.range.minimum}; payment rule 'revenue_maximizing' takes no report without a "
+            "preference"
+        )
+    largest = float(rewards_XJ.max())
+    if group["size"] * largest < 1:
+        raise BadReport(
+            f"group {group['group_id']}: its members' mixture reaches a reward of {largest:.4g} at "
+            f"most; payment rule 'revenue_maximizing' takes no report whose size, {group['size']}, "
+            "times that is below 1"
+        )
