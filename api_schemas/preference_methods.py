@@ -49,8 +49,6 @@ class FineTuning(HeldOut):
     )
     lora_rank: int = Field(16, ge=1, le=256)
     lora_alpha: float = Field(32.0, gt=0, le=4096)
-    dropout: float = Field(0.0, ge=0, lt=1, description="On the input of each LoRA layer.")
-    learning_rate: float = Field(3e-4, gt=0, le=1)
     weight_decay: float = Field(0.01, ge=0, le=1)
     epochs: int = Field(2, ge=1, le=100)
     batch_pairs: int = Field(16, ge=1, le=1024)
@@ -58,8 +56,8 @@ class FineTuning(HeldOut):
         192,
         ge=8,
         le=32_768,
-        description="Of prompt and response; a longer prompt loses its beginning, then a longer "
-        "response its end.",
+        description="Of prompt and response. What doesn't fit is cut: the prompt's beginning, "
+        "but not below half of them, then the response's end.",
     )
     max_pairs: int = Field(
         2000, ge=1, le=1_000_000, description="Pairs trained on at most, drawn by the seed."
@@ -73,8 +71,17 @@ class BradleyTerry(FineTuning):
     """Fine-tuning on −log σ(r⁺ − r⁻ − margin) + η·(r⁺ + r⁻)², with soft labels from votes."""
 
     name: Literal["bradley_terry"]
+    learning_rate: float = Field(3e-4, gt=0, le=1, description="Falls linearly to 0.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="On the input of each LoRA layer.")
 
 
+_MAX_TOKENS = (
+    "That the encoder reads. A sentence encoder reads the end of a longer prompt and the beginning "
+    "of a longer response; of a base model both count together, and the prompt gives way first."
+)
+_MAX_PAIRS = (
+    "Pairs trained on at most, drawn by the seed: 20,000 fit into ten minutes on two cores."
+)
 Head = Literal["bt_mlp", "clf_mlp", "clf_lightgbm"]
 
 
@@ -97,7 +104,8 @@ class Embedding(HeldOut):
     patience: int = Field(3, ge=1, le=1000, description="Epochs without progress before it stops.")
     batch_pairs: int = Field(256, ge=1, le=65_536)
     trees: int = Field(300, ge=1, le=10_000, description="Of `clf_lightgbm`, at most.")
-    max_tokens: int = Field(256, ge=8, le=32_768)
+    max_tokens: int = Field(256, ge=8, le=32_768, description=_MAX_TOKENS)
+    max_pairs: int = Field(20_000, ge=1, le=1_000_000, description=_MAX_PAIRS)
 
 
 class WeightAveraged(FineTuning):
@@ -108,6 +116,9 @@ class WeightAveraged(FineTuning):
     """
 
     name: Literal["weight_averaged"]
+    top_layers: int = Field(
+        4, ge=1, le=1000, description="Layers that are tuned; fewer, as there are several members."
+    )
     members: int = Field(3, ge=2, le=MAX_MEMBERS)
     learning_rates: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         [3e-4, 2e-4, 4e-4], min_length=1, max_length=MAX_MEMBERS
@@ -121,6 +132,13 @@ class WeightAveraged(FineTuning):
         description="Baklava: adapters of SFT checkpoints that members start from, in turn.",
     )
     checkpoint_alpha: float = Field(32.0, gt=0, le=4096, description="lora_alpha of these.")
+    probe_regularization: float = Field(
+        0.01,
+        gt=0,
+        le=100,
+        description="ρ of the linear probe that gives all members their first head: ρ/2·‖w‖² on "
+        "features scaled to differ by length 1 within a pair, in the mean.",
+    )
     epochs: int = Field(1, ge=1, le=100)
     flipped_share: float = Field(
         0.0,
@@ -171,11 +189,12 @@ class PairwiseCalibrated(HeldOut):
         8, ge=1, le=8, description="The report card tells the held-out error for k = 1 … this."
     )
     encoder: BaseModelName = "all-minilm-l6-v2"
-    hidden: list[Annotated[int, Field(ge=1, le=8192)]] = Field([64], max_length=4)
+    hidden: list[Annotated[int, Field(ge=1, le=8192)]] = Field([16], max_length=4)
     learning_rate: float = Field(1e-3, gt=0, le=1)
     weight_decay: float = Field(0.01, ge=0, le=10)
     epochs: int = Field(60, ge=1, le=1000)
-    max_tokens: int = Field(256, ge=8, le=32_768)
+    max_tokens: int = Field(256, ge=8, le=32_768, description=_MAX_TOKENS)
+    max_pairs: int = Field(20_000, ge=1, le=1_000_000, description=_MAX_PAIRS)
 
 
 PreferenceMethod = Annotated[

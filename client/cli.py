@@ -8,7 +8,17 @@ import typer
 from typer.core import TyperGroup
 
 from api_schemas.errors import TruthtuneError
-from client.commands import audits, files, groups, invoices, jobs, models, reports, rounds
+from client.commands import (
+    audits,
+    files,
+    groups,
+    invoices,
+    jobs,
+    models,
+    reports,
+    reward_models,
+    rounds,
+)
 from client.commands.context import Address
 
 _DEFAULT_URL = "http://127.0.0.1:8321"
@@ -68,6 +78,7 @@ app.add_typer(groups.app, name="group")
 app.add_typer(files.app, name="file")
 app.add_typer(rounds.app, name="round")
 app.add_typer(reports.app, name="report")
+app.add_typer(reward_models.app, name="reward-model")
 app.add_typer(jobs.app, name="job")
 app.add_typer(models.app, name="model")
 app.command("audit")(audits.audit)

@@ -8,6 +8,7 @@ from client.http import Connection
 from client.jobs import Jobs
 from client.models import Models
 from client.resources import Files, Groups, Invoices, Keys, Receipts, Rounds
+from client.reward_models import RewardModels
 
 
 class Truthtune:
@@ -26,6 +27,7 @@ class Truthtune:
         self.jobs = Jobs(self._connection)
         self.models = Models(self._connection)
         self.audits = Audits(self._connection)
+        self.reward_models = RewardModels(self._connection)
         self.invoices = Invoices(self._connection)
         self.receipts = Receipts(self._connection)
 

@@ -33,6 +33,12 @@ class RequestFailed(TruthtuneError):
     """An answer for which there is no error of its own; `status` is the response's."""
 
 
+class JobFailed(TruthtuneError):
+    """A job that was waited for failed or was cancelled; `code` is the failure's own."""
+
+    code = "job_failed"
+
+
 def error_of(status: int, body: bytes) -> TruthtuneError:
     """The error of a response. Something between here and the service may not speak JSON."""
     try:

@@ -17,6 +17,7 @@ import service.ledger.endpoints
 import service.models.endpoints
 import service.outcomes.endpoints
 import service.reports.endpoints
+import service.reward_models.endpoints
 import service.rounds.endpoints
 from migrations import require_current_schema
 from service import errors, limits, logs, metrics
@@ -39,6 +40,7 @@ _ROUTERS = (
     service.files.endpoints.router,
     service.rounds.endpoints.router,
     service.reports.endpoints.router,
+    service.reward_models.endpoints.router,
     service.jobs.endpoints.router,
     service.models.endpoints.router,
     service.outcomes.endpoints.router,

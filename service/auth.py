@@ -98,7 +98,8 @@ def _current_principal(
 CurrentPrincipal = Annotated[Principal, Depends(_current_principal)]
 
 
-def _operator(principal: CurrentPrincipal) -> Principal:
+def require_operator(principal: CurrentPrincipal) -> Principal:
+    """Raises Forbidden for a group."""
     if not principal.is_operator:
         raise Forbidden("this needs a key of the operator; the key sent belongs to a group")
     return principal
@@ -110,5 +111,5 @@ def _group_member(principal: CurrentPrincipal) -> Principal:
     return principal
 
 
-Operator = Annotated[Principal, Depends(_operator)]
+Operator = Annotated[Principal, Depends(require_operator)]
 GroupMember = Annotated[Principal, Depends(_group_member)]

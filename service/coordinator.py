@@ -16,16 +16,15 @@ from typing import Protocol
 
 import structlog
 
-from api_schemas.audits import Audited
 from api_schemas.errors import TruthtuneError
-from api_schemas.jobs import JobInput, ProgressEvent, StageName, stages_of
+from api_schemas.jobs import AnyJobInput, ProgressEvent, StageName, stages_of
 from api_schemas.outcomes import Valued
 from api_schemas.rounds import RoundFailure
 from service import logs
-from service.audits import publishing
 from service.database import Database
 from service.jobs import leases
 from service.jobs.keeper import LeaseKeeper
+from service.jobs.publication import publish
 from service.ledger import posting
 from service.models.archive import build_archive
 from service.rounds.closing import close_due_rounds
@@ -48,7 +47,7 @@ class Cluster(Protocol):
     def run_stage(
         self,
         stage: StageName,
-        job: JobInput,
+        job: AnyJobInput,
         inputs: Mapping[StageName, str],
         on_event: Callable[[ProgressEvent], None],
         should_stop: Callable[[], bool],
@@ -195,7 +194,8 @@ class Coordinator:
                 self._settle(held, digests["value"])
                 return
             if stage == "publish":
-                self._publish(held, digests["retrain"])
+                publish(self._database, self._artifacts, held, digests)
+                log.info("job_published", job_id=held.job_id, kind=held.job.kind)
                 return
             digests[stage] = self._run_stage(keeper, stage, digests)
             with self._database.write() as session:
@@ -223,15 +223,7 @@ class Coordinator:
         outcome_digest = self._artifacts.put_json(valued.outcome.model_dump(mode="json"))
         with self._database.write() as session:
             posting.settle(session, held, valued, archive, outcome_digest)
-        log.info("round_settled", job_id=held.job_id, round_id=held.job.round_id)
-
-    def _publish(self, held: leases.Claim, audited_digest: str) -> None:
-        audited = Audited.model_validate(self._artifacts.get_json(audited_digest))
-        self._artifacts.get(audited.plot_sha256)  # raises unless it is there, and whole
-        result_digest = self._artifacts.put_json(audited.result.model_dump(mode="json"))
-        with self._database.write() as session:
-            publishing.publish(session, held, audited, result_digest)
-        log.info("audit_published", job_id=held.job_id, round_id=held.job.round_id)
+        log.info("round_settled", job_id=held.job_id, round_id=held.round_job.round_id)
 
     def _must_stop(self, keeper: LeaseKeeper) -> bool:
         return self._stop.is_set() or keeper.must_stop()

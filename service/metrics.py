@@ -1,7 +1,7 @@
 """Prometheus metrics: requests and their latency, by route template.
 
-Reports and uploads are not measured: counts of their successes would tell, before the close, how
-many groups reported.
+Reports, uploads, reward models and single jobs are not measured: counts of their successes would
+tell, before the close, how many groups reported, or were about to.
 """
 
 import time
@@ -20,7 +20,23 @@ from prometheus_client import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-UNMEASURED = frozenset({"/v1/rounds/{round_id}/report", "/v1/files"})
+UNMEASURED = frozenset(
+    {
+        "/v1/rounds/{round_id}/report",
+        "/v1/files",
+        "/v1/reward-models",
+        "/v1/reward-models/{reward_model_id}",
+        "/v1/reward-models/{reward_model_id}/content",
+        "/v1/reward-models/{reward_model_id}/report_card.svg",
+        "/v1/reward-models/{reward_model_id}/rerankings",
+        "/v1/rerankings/{reranking_id}",
+        "/v1/jobs/{job_id}",
+        "/v1/jobs/{job_id}/events",
+        "/v1/jobs/{job_id}/events/stream",
+        "/v1/jobs/{job_id}/cancel",
+        "/v1/jobs/{job_id}/retry",
+    }
+)
 _UNMATCHED = "unmatched"
 
 router = APIRouter()

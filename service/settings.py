@@ -35,6 +35,11 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         256 * 2**20, ge=1, description="256 MiB: a million preference pairs of ordinary length."
     )
+    reward_base_models: str = Field(
+        "smollm2-135m-instruct,tiny-enumerable,all-minilm-l6-v2",
+        description="Base models and encoders that reward models may name, with commas between. "
+        "Only what comes with the packages: a group must not make the service read any folder.",
+    )
     ray_address: str | None = Field(
         None, description="An existing Ray cluster; default: a local Ray in the coordinator."
     )
@@ -70,6 +75,10 @@ class Settings(BaseSettings):
                 "would expire before its renewal; take a sixth of it"
             )
         return heartbeat
+
+    @cached_property
+    def reward_base_model_names(self) -> tuple[str, ...]:
+        return tuple(filter(None, map(str.strip, self.reward_base_models.split(","))))
 
     @cached_property
     def resolved_database_url(self) -> str:

@@ -89,6 +89,7 @@ class FileRow(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     lines: Mapped[int | None]
     sha256: Mapped[str]
+    validation: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     created_at: Mapped[datetime]
 
 
@@ -118,14 +119,15 @@ class ReportRow(Base):
     payload: Mapped[dict[str, Any]]
     digest: Mapped[str]
     probe: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    data_sha256: Mapped[str | None]
+    pinned: Mapped[dict[str, Any]]
     submitted_at: Mapped[datetime]
 
 
 class JobRow(Base):
     """A job and its lease. A write needs the row's `fencing_token`, which each claim raises.
 
-    A round has one job of kind `round`, and any number of kind `audit`.
+    A round has one job of kind `round`, and any number of kind `audit`; other kinds have an owner
+    instead of a round.
     """
 
     __tablename__ = "jobs"
@@ -137,11 +139,13 @@ class JobRow(Base):
             sqlite_where=text("kind = 'round'"),
             postgresql_where=text("kind = 'round'"),
         ),
+        CheckConstraint("(round_id IS NULL) <> (owner_id IS NULL)", name="round_or_owner"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(default="round")
-    round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"))
+    round_id: Mapped[str | None] = mapped_column(ForeignKey("rounds.id"))
+    owner_id: Mapped[str | None]
     status: Mapped[str] = mapped_column(index=True)
     input: Mapped[dict[str, Any]]
     attempts: Mapped[int] = mapped_column(default=0)
@@ -220,6 +224,38 @@ class IncentiveAuditRow(Base):
     largest_gain: Mapped[float | None]
     largest_gain_without_payments: Mapped[float | None]
     largest_gain_retrained: Mapped[float | None]
+    created_at: Mapped[datetime]
+
+
+class RewardModelRow(Base):
+    """A reward model made ahead, its owner's alone; `result` and `digest` once its job succeeded.
+
+    `result` is what its job found, a FittedResult; `digest` that of the model's bytes in it.
+    """
+
+    __tablename__ = "reward_models"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner_id: Mapped[str] = mapped_column(index=True)
+    name: Mapped[str]
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    spec: Mapped[dict[str, Any]]
+    evaluation_file_id: Mapped[str | None]
+    pinned: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    digest: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
+class RerankingRow(Base):
+    """Responses put in the order of a reward model, its owner's alone; the job has the texts."""
+
+    __tablename__ = "rerankings"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    reward_model_id: Mapped[str] = mapped_column(ForeignKey("reward_models.id"), index=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    result: Mapped[list[Any] | None] = mapped_column(JSON)
     created_at: Mapped[datetime]
 
 

@@ -56,7 +56,11 @@ def print_many(items: Iterable[BaseModel], columns: Sequence[str], as_json: bool
     rows = [item.model_dump(mode="json") for item in items]
     if as_json:
         print_json(rows)
-        return
+    else:
+        print_rows(rows, columns)
+
+
+def print_rows(rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> None:
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column.rsplit(".", 1)[-1], no_wrap=True)
@@ -82,6 +86,25 @@ def read_document(path: Path) -> Any:
     except ValueError as error:
         kind = "TOML" if path.suffix == ".toml" else "JSON"
         raise InvalidInput(f"{path} is not {kind}: {error}") from None
+
+
+def read_json_lines(path: Path) -> list[tuple[int, Any]]:
+    """The values of a file of JSON lines with their numbers; blank lines are none.
+
+    Raises InvalidInput naming the file, the line and what is wrong.
+    """
+    found = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} can't be read: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                found.append((number, json.loads(line)))
+            except ValueError as error:
+                raise InvalidInput(f"{path}, line {number} is not JSON: {error}") from None
+    return found
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""`truthtune job …`: watch the computation of a closed round, or of an audit."""
+"""`truthtune job …`: watch the computation of a round, an audit or a reward model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,9 @@ from client.commands.context import (
 )
 from client.progress import JobProgress
 
-app = typer.Typer(no_args_is_help=True, help="Jobs: the computation of a round or an audit.")
+app = typer.Typer(
+    no_args_is_help=True, help="Jobs: what is computed for rounds, audits, reward models."
+)
 
 
 @app.command()
@@ -75,13 +77,13 @@ def plot(
 
 @app.command()
 def cancel(context: typer.Context, job_id: str, as_json: AsJson = False) -> None:
-    """Ask a job to stop (operator)."""
+    """Ask a job to stop (the operator; a group those of its own reward models)."""
     with connect(context) as client:
         print_one(client.jobs.cancel(job_id), as_json)
 
 
 @app.command()
 def retry(context: typer.Context, job_id: str, as_json: AsJson = False) -> None:
-    """Queue a failed or cancelled job again; finished stages are kept (operator)."""
+    """Queue a failed or cancelled job again; finished stages are kept. Who may: see cancel."""
     with connect(context) as client:
         print_one(client.jobs.retry(job_id), as_json)

@@ -17,7 +17,12 @@ from client.commands.context import (
     read_document,
     validated,
 )
-from client.outcome_tables import group_table, summary_lines, world_outcome_table
+from client.outcome_tables import (
+    agreement_table,
+    group_table,
+    summary_lines,
+    world_outcome_table,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Rounds.")
 
@@ -107,5 +112,7 @@ def _print_outcome(outcome: Outcome) -> None:
         screen.print(world_outcome_table(outcome, {}))
     else:
         screen.print("with fewer than three groups, welfare would tell what the other reported")
+    if (agreement := agreement_table(outcome, {})) is not None:
+        screen.print(agreement)
     for line in summary_lines(outcome, {}):
         screen.print(line, soft_wrap=True)

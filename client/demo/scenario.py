@@ -19,6 +19,7 @@ from client.client import Truthtune
 from client.demo import checks
 from client.demo.settings import DemoGroup, DemoRound
 from client.outcome_tables import (
+    agreement_table,
     group_table,
     invoice_table,
     receipt_table,
@@ -116,6 +117,8 @@ def show_results(
     invoices = [invoice for member in members for invoice in member.client.invoices.list()]
     receipts = [receipt for member in members for receipt in member.client.receipts.list()]
     console.print(group_table(outcome, names), world_outcome_table(outcome, names))
+    if (agreement := agreement_table(outcome, names)) is not None:
+        console.print(agreement)
     console.print("\n".join(summary_lines(outcome, names)), highlight=False)
     console.print(invoice_table(invoices, names))
     for receipt in receipts[:1]:

@@ -14,8 +14,8 @@ def publish(session: Session, held: leases.Claim, audited: Audited, result_diges
     `result_digest` and the plot name artifacts made before. Raises LeaseLost or CancelRequested if
     the job is no longer to be published.
     """
-    assert held.job.audit is not None, "only an audit's job has this stage"
-    audit_id = held.job.audit.audit_id
+    assert held.round_job.audit is not None, f"job {held.job_id} is no audit's"
+    audit_id = held.round_job.audit.audit_id
     leases.begin_settlement(session, held)
     leases.finish_stage(session, held, "publish", result_digest)
     repository.add_result(session, audit_id, audited, result_digest)

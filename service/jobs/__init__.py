@@ -1,1 +1,1 @@
-"""Jobs: the queue of closed rounds, the lease of the one who works on one, and its events."""
+"""Jobs: their queue, the lease of the one who works on one, and its events."""

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from api_schemas.base import ListPage
@@ -12,7 +13,7 @@ from api_schemas.errors import Conflict
 from api_schemas.ids import JobId
 from api_schemas.jobs import Job, JobEvent
 from service import audit
-from service.auth import CurrentPrincipal, Operator
+from service.auth import CurrentPrincipal, Operator, Principal, require_operator
 from service.dependencies import ReadSession, State, WriteSession
 from service.downloads import DRAWING_RESPONSES, drawing_response
 from service.errors import problem_responses
@@ -20,19 +21,22 @@ from service.jobs import events, plots, queue, repository
 from service.jobs.leases import JOB_CANCELLED
 from service.pages import Page
 from service.rounds import lifecycle
+from service.tables import JobRow, RoundRow
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
 @router.get("", summary="List the jobs")
 def list_jobs(principal: CurrentPrincipal, session: ReadSession, page: Page) -> ListPage[Job]:
-    """The jobs of all rounds, newest first. Those of audits are the operator's alone."""
+    """The jobs of all rounds, newest first, and those of your own reward models. Those of audits
+    are the operator's alone."""
     return repository.list_jobs(session, principal, page)
 
 
 @router.get("/{job_id}", summary="Show a job", responses=problem_responses(404))
 def get_job(job_id: JobId, principal: CurrentPrincipal, session: ReadSession) -> Job:
-    """A job and how far its stages are. The digests of their artifacts are the operator's alone."""
+    """A job and how far its stages are. The digests of a round's artifacts are the operator's
+    alone."""
     return repository.get_job(session, principal, job_id)
 
 
@@ -40,8 +44,8 @@ def get_job(job_id: JobId, principal: CurrentPrincipal, session: ReadSession) ->
 def list_events(
     job_id: JobId, principal: CurrentPrincipal, session: ReadSession, page: Page
 ) -> ListPage[JobEvent]:
-    """What happened in a job, oldest first. A group sees stages begin and end; the figures of
-    worlds and groups are the operator's."""
+    """What happened in a job, oldest first. Of a round's, a group sees stages begin and end; the
+    figures of worlds and groups are the operator's."""
     return events.list_events(session, principal, job_id, page)
 
 
@@ -94,27 +98,43 @@ def get_reward_drift(
 
 
 @router.post("/{job_id}/cancel", summary="Cancel a job", responses=problem_responses(404, 409))
-def cancel_job(job_id: JobId, principal: Operator, session: WriteSession) -> Job:
-    """Stops the job; its round fails with the code `job_cancelled`, unless the job is an audit's. A
-    job that a coordinator works on shows `cancel_requested` until that has stopped. It can be
-    retried. Operator only."""
-    round_row, row = repository.lock_job(session, principal, job_id)
+def cancel_job(job_id: JobId, principal: CurrentPrincipal, session: WriteSession) -> Job:
+    """Stops the job; its round, if it is a round's own, fails with the code `job_cancelled`. A job
+    that a coordinator works on shows `cancel_requested` until that has stopped. It can be retried.
+    A group may stop the jobs of its own reward models, the operator any other."""
+    round_row, row = _lock_to_change(session, principal, job_id)
     if row.status in repository.FINISHED:
         raise Conflict(f"job {job_id} is {row.status} already", code="job_finished")
     queue.request_cancel(session, row)
-    if row.kind == "round" and row.status == "cancelled":
+    if round_row is not None and row.kind == "round" and row.status == "cancelled":
         lifecycle.fail(session, round_row, JOB_CANCELLED)
-    audit.record(session, principal, "job.cancel_requested", job_id)
+    _record(session, principal, "job.cancel_requested", row)
     return repository.to_job(session, principal, row)
 
 
 @router.post("/{job_id}/retry", summary="Retry a job", responses=problem_responses(404, 409))
-def retry_job(job_id: JobId, principal: Operator, session: WriteSession) -> Job:
-    """Queues a failed or cancelled job again with the same reports. Stages that it finished are
-    not run again. Operator only."""
-    round_row, row = repository.lock_job(session, principal, job_id)
+def retry_job(job_id: JobId, principal: CurrentPrincipal, session: WriteSession) -> Job:
+    """Queues a failed or cancelled job again with the same input. Stages that it finished are not
+    run again. A group may retry the jobs of its own reward models, the operator any other."""
+    round_row, row = _lock_to_change(session, principal, job_id)
     queue.retry(session, row)
-    if row.kind == "round":
+    if round_row is not None and row.kind == "round":
         lifecycle.move(session, round_row, "closed")
-    audit.record(session, principal, "job.retried", job_id)
+    _record(session, principal, "job.retried", row)
     return repository.to_job(session, principal, row)
+
+
+def _lock_to_change(
+    session: Session, principal: Principal, job_id: str
+) -> tuple[RoundRow | None, JobRow]:
+    """Raises NotFound, and Forbidden where a group sees a round's job, which is the operator's."""
+    round_row, row = repository.lock_job(session, principal, job_id)
+    if round_row is not None:
+        require_operator(principal)
+    return round_row, row
+
+
+def _record(session: Session, principal: Principal, action: str, row: JobRow) -> None:
+    """In the audit log, unless the job is its owner's alone to know of."""
+    if row.owner_id is None:
+        audit.record(session, principal, action, row.id)

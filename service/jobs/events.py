@@ -17,7 +17,7 @@ from service.auth import Principal
 from service.database import Database
 from service.jobs import repository
 from service.pages import PageQuery, fetch_page
-from service.tables import JobEventRow
+from service.tables import JobEventRow, JobRow
 
 _MESSAGE_CHARACTERS = 4000
 _POLL_SECONDS = 0.5
@@ -47,8 +47,7 @@ def list_events(
     session: Session, principal: Principal, job_id: str, page: PageQuery
 ) -> ListPage[JobEvent]:
     """Oldest first. Raises NotFound for a job that the principal may not see."""
-    repository.get_job(session, principal, job_id)
-    events = _visible(principal, job_id)
+    events = _visible(principal, repository.find_job(session, principal, job_id))
     return fetch_page(
         session,
         select(events).where(events.job_id == job_id),
@@ -88,8 +87,9 @@ def _look(
     with database.read() as session:
         # The status first: a job that finishes between the two queries has its last event missed
         # by neither, at worst one look later.
-        finished = repository.is_finished(session, principal, job_id)
-        events = _visible(principal, job_id)
+        job = repository.find_job(session, principal, job_id)
+        finished = job.status in repository.FINISHED
+        events = _visible(principal, job)
         rows = session.scalars(
             select(events)
             .where(events.job_id == job_id, events.sequence > after)
@@ -112,18 +112,18 @@ def _one_reader() -> anyio.CapacityLimiter:
         return limiter
 
 
-def _visible(principal: Principal, job_id: str) -> type[JobEventRow]:
-    """The events as the principal may see them.
+def _visible(principal: Principal, job: JobRow) -> type[JobEventRow]:
+    """The events of a job that the principal may see, as it may see them: all of its own job.
 
-    A group's are numbered among the public ones: gaps would tell how many worlds were trained, and
-    so how many groups reported.
+    Of a round's, a group's are numbered among the public ones: gaps would tell how many worlds were
+    trained, and so how many groups reported.
     """
-    if principal.is_operator:
+    if principal.is_operator or job.owner_id is not None:
         return JobEventRow
     columns = [column for column in JobEventRow.__table__.c if column.name != "sequence"]
     number = func.row_number().over(order_by=JobEventRow.sequence).label("sequence")
     public = select(*columns, number).where(
-        JobEventRow.job_id == job_id, JobEventRow.type.in_(PUBLIC_EVENTS)
+        JobEventRow.job_id == job.id, JobEventRow.type.in_(PUBLIC_EVENTS)
     )
     return aliased(JobEventRow, public.subquery(), adapt_on_names=True)
 

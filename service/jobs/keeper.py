@@ -18,7 +18,7 @@ class LeaseKeeper:
     """A context in which a thread renews the lease of `held` every `heartbeat_seconds`.
 
     `lost` is set once the job is another's, or once no renewal got through for a whole lease;
-    `cancel_requested` once the operator wants the job cancelled.
+    `cancel_requested` once someone who may wants the job cancelled.
     """
 
     def __init__(

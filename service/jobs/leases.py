@@ -4,7 +4,7 @@ Each claim raises the job's fencing token; every later write names the token it 
 is refused once another coordinator has claimed the job. Expiry is judged by the database's clock.
 
 A round follows its own job: it runs, settles and fails with it. An audit's job leaves its round as
-it is, settled, whatever becomes of the audit.
+it is, settled, whatever becomes of the audit; the jobs of reward models have none.
 """
 
 from dataclasses import dataclass
@@ -12,14 +12,23 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
-from api_schemas.jobs import JobInput, ProgressEvent, StageName
+from api_schemas.jobs import (
+    AnyJobInput,
+    JobInput,
+    JobKind,
+    ProgressEvent,
+    RerankingJobInput,
+    RewardModelJobInput,
+    StageName,
+)
 from api_schemas.rounds import RoundFailure
 from service.database import database_now
 from service.jobs import events, queue
-from service.jobs.repository import stage_digests
+from service.jobs.choice import next_job
+from service.jobs.repository import kind_of, stage_digests
 from service.rounds import lifecycle
 from service.tables import JobRow, JobStageRow, RoundRow
 
@@ -32,13 +41,20 @@ _UNREADABLE = RoundFailure(
     message="this version can't read the job, which another one made; retry it with that",
 )
 
+_INPUTS: dict[JobKind, type[JobInput] | type[RewardModelJobInput] | type[RerankingJobInput]] = {
+    "round": JobInput,
+    "audit": JobInput,
+    "reward_model": RewardModelJobInput,
+    "reranking": RerankingJobInput,
+}
+
 
 class LeaseLost(Exception):
     """Another coordinator has the job now, or it ended: whoever gets this must leave it alone."""
 
 
 class CancelRequested(Exception):
-    """The operator wants the job cancelled, so it may not be settled."""
+    """Someone who may wants the job cancelled, so it may not be settled."""
 
 
 @dataclass(frozen=True)
@@ -48,28 +64,25 @@ class Claim:
     job_id: str
     token: int
     attempt: int
-    job: JobInput
+    job: AnyJobInput
     digests: dict[StageName, str]
+
+    @property
+    def round_job(self) -> JobInput:
+        """The input of a job that has a round, its own or an audit's."""
+        assert isinstance(self.job, JobInput), f"job {self.job_id} is a {self.job.kind}'s"
+        return self.job
 
 
 def claim(session: Session, owner: str, lease_seconds: float, max_attempts: int) -> Claim | None:
-    """The oldest job that nobody holds, now held by `owner` for `lease_seconds`; None if none.
+    """The next job that nobody holds, now held by `owner` for `lease_seconds`; None if none.
 
-    Audits come after all rounds, whose groups are waiting. Jobs found on the way are ended if they
-    are to be cancelled, have used up `max_attempts` claims, or hold an input that this version
-    can't read.
+    Jobs found on the way are ended if they are to be cancelled, have used up `max_attempts` claims,
+    or hold an input that this version can't read.
     """
     while True:
         now = database_now(session)
-        found = session.execute(
-            select(RoundRow, JobRow)
-            .join(JobRow, JobRow.round_id == RoundRow.id)
-            .where(JobRow.status.in_(("queued", "running")), _unheld(now))
-            .order_by(JobRow.kind != "round", JobRow.created_at, JobRow.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .execution_options(populate_existing=True)
-        ).first()
+        found = next_job(session, now)
         if found is None:
             return None
         round_row, row = found
@@ -150,7 +163,7 @@ def begin_settlement(session: Session, held: Claim) -> None:
 def succeed(session: Session, held: Claim) -> None:
     """End the job; its round is settled now if it was not. Raises LeaseLost."""
     round_row, row = _lock_both(session, held)
-    if row.kind == "round":
+    if round_row is not None:
         lifecycle.move(session, round_row, "settled")
     queue.finish(session, row, "succeeded", database_now(session))
 
@@ -179,10 +192,6 @@ def release(session: Session, held: Claim, delay_seconds: float, *, counts: bool
         row.attempts -= 1
 
 
-def _unheld(now: datetime) -> ColumnElement[bool]:
-    return or_(JobRow.lease_expires_at.is_(None), JobRow.lease_expires_at <= now)
-
-
 def _held_by(held: Claim) -> ColumnElement[bool]:
     return (
         (JobRow.id == held.job_id)
@@ -193,13 +202,13 @@ def _held_by(held: Claim) -> ColumnElement[bool]:
 
 def _take(
     session: Session,
-    round_row: RoundRow,
+    round_row: RoundRow | None,
     row: JobRow,
     owner: str,
     now: datetime,
     lease_seconds: float,
 ) -> None:
-    if row.kind == "round" and round_row.state != "running":
+    if round_row is not None and round_row.state != "running":
         lifecycle.move(session, round_row, "running")
     row.status = "running"
     row.attempts += 1
@@ -215,9 +224,9 @@ def _take(
     events.append(session, row.id, event, now)
 
 
-def _read_input(row: JobRow) -> JobInput | None:
+def _read_input(row: JobRow) -> AnyJobInput | None:
     try:
-        return JobInput.model_validate(row.input)
+        return _INPUTS[kind_of(row)].model_validate(row.input)
     except ValidationError:
         return None
 
@@ -234,11 +243,16 @@ def _lock_job(session: Session, held: Claim) -> JobRow:
     return row
 
 
-def _lock_both(session: Session, held: Claim) -> tuple[RoundRow, JobRow]:
-    """The round first, as everywhere, so that two transactions can't wait for each other."""
+def _lock_both(session: Session, held: Claim) -> tuple[RoundRow | None, JobRow]:
+    """The round that the job is the own of, and the job.
+
+    The round first, as everywhere, so that two transactions can't wait for each other.
+    """
+    if held.job.kind != "round":
+        return None, _lock_job(session, held)
     round_row = session.scalars(
         select(RoundRow)
-        .where(RoundRow.id == held.job.round_id)
+        .where(RoundRow.id == held.round_job.round_id)
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one()
@@ -247,13 +261,13 @@ def _lock_both(session: Session, held: Claim) -> tuple[RoundRow, JobRow]:
 
 def _end(
     session: Session,
-    round_row: RoundRow,
+    round_row: RoundRow | None,
     row: JobRow,
     status: Literal["failed", "cancelled"],
     failure: RoundFailure,
 ) -> None:
     # A cancelled round stays so, whatever its job came to.
-    if row.kind == "round" and round_row.state != "cancelled":
+    if round_row is not None and round_row.state != "cancelled":
         lifecycle.fail(session, round_row, failure)
     queue.finish(
         session, row, status, database_now(session), failure if status == "failed" else None

@@ -12,7 +12,7 @@ def reward_drift(artifacts: ArtifactStore, job: Job) -> str:
     """
     train = next((stage for stage in job.stages if stage.name == "train"), None)
     if train is None:
-        raise NotFound(f"job {job.id} is an audit's and has no stage 'train' of its own")
+        raise NotFound(f"job {job.id}, of kind {job.kind!r}, has no stage 'train' of its own")
     if train.digest is None:
         raise Conflict(
             f"stage 'train' of job {job.id} is {train.status}; it draws its graph when it is done",

@@ -1,4 +1,4 @@
-"""The queue: the jobs of closed rounds and of audits wait here, are given up, or tried again."""
+"""The queue: jobs of every kind wait here, are given up, or tried again."""
 
 from datetime import datetime
 
@@ -7,29 +7,53 @@ from sqlalchemy.orm import Session
 
 from api_schemas.errors import Conflict
 from api_schemas.ids import new_id
-from api_schemas.jobs import EventType, JobInput, JobStatus, ProgressEvent
+from api_schemas.jobs import (
+    AnyJobInput,
+    EventType,
+    JobInput,
+    JobKind,
+    JobStatus,
+    ProgressEvent,
+)
 from api_schemas.rounds import RoundFailure
 from service.database import database_now
 from service.jobs import events
-from service.jobs.repository import FINISHED
+from service.jobs.repository import FINISHED, kind_of
 from service.tables import JobRow
 
+_ASKED_FOR: dict[JobKind, str] = {
+    "round": "the round closed",
+    "audit": "the operator asked for an audit",
+    "reward_model": "its owner asked for a reward model",
+    "reranking": "its owner asked for a reranking",
+}
+_SUCCESSES: dict[JobKind, str] = {
+    "round": "the round is settled",
+    "audit": "the audit is finished",
+    "reward_model": "the reward model is ready",
+    "reranking": "the responses are in order",
+}
 
-def enqueue(session: Session, job: JobInput) -> str:
-    """Queue a job of a round that the caller has locked, closed or settled; gives the job's id."""
+
+def enqueue(session: Session, job: AnyJobInput, owner_id: str | None = None) -> str:
+    """Queue a job; gives its id.
+
+    It is either a round's, which the caller has locked, closed or settled, or an owner's.
+    """
     now = database_now(session)
     row = JobRow(
         id=new_id("job"),
         kind=job.kind,
-        round_id=job.round_id,
+        round_id=job.round_id if isinstance(job, JobInput) else None,
+        owner_id=owner_id,
         status="queued",
         input=job.model_dump(mode="json"),
         created_at=now,
     )
     session.add(row)
     session.flush()
-    message = "the round closed" if job.kind == "round" else "the operator asked for an audit"
-    events.append(session, row.id, ProgressEvent(type="job_queued", message=message), now)
+    event = ProgressEvent(type="job_queued", message=_ASKED_FOR[job.kind])
+    events.append(session, row.id, event, now)
     return row.id
 
 
@@ -107,5 +131,5 @@ def finish(
 
 def _end_message(row: JobRow, status: JobStatus) -> str:
     if status == "succeeded":
-        return "the round is settled" if row.kind == "round" else "the audit is finished"
+        return _SUCCESSES[kind_of(row)]
     return "the job was cancelled" if status == "cancelled" else "the job failed"

@@ -34,8 +34,8 @@ def settle(
     not be settled, LeaseLost or CancelRequested if the job is no longer to be settled; whatever it
     raises, the caller rolls back. A round is settled once: its rows' unique keys see to that.
     """
-    outcome = valued.outcome
-    require_settleable(held.job, outcome)
+    outcome, job = valued.outcome, held.round_job
+    require_settleable(job, outcome)
     leases.begin_settlement(session, held)
     leases.finish_stage(session, held, "settle", outcome_digest)
     now = database_now(session)
@@ -43,13 +43,13 @@ def settle(
     add_model(
         session,
         outcome.round_id,
-        held.job.announcement,
+        job.announcement,
         outcome.adapter_digest,
         valued.adapter_files,
         archive,
         now,
     )
-    reports = {report.group_id: report for report in held.job.reports}
+    reports = {report.group_id: report for report in job.reports}
     next_number = repository.lock_last_number(session) + 1
     for number, group in enumerate(_by_id(takes_part(outcome.groups)), start=next_number):
         _bill(session, outcome, group, reports[group.group_id], number, now)

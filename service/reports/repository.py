@@ -24,7 +24,7 @@ def put_report(
     row.payload = sealed.body.model_dump(mode="json")
     row.digest = sealed.digest
     row.probe = sealed.probe.model_dump(mode="json") if sealed.probe else None
-    row.data_sha256 = sealed.data_sha256
+    row.pinned = sealed.pinned.model_dump(mode="json")
     row.submitted_at = now
     return _report(row)
 
@@ -48,7 +48,7 @@ def job_inputs(session: Session, round_id: str) -> list[ReportInput]:
                 **row.payload,
                 "group_id": row.group_id,
                 "report_digest": row.digest,
-                "data_sha256": row.data_sha256,
+                "pinned": row.pinned,
             }
         )
         for row in rows

@@ -1,4 +1,4 @@
-"""From what a group sends to the report that is stored: checked, probed, digested."""
+"""From what a group sends to the report that is stored: checked, pinned, probed, digested."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,13 +8,13 @@ from fastapi import Depends
 from api_schemas.errors import InvalidInput
 from api_schemas.ids import RoundId
 from api_schemas.reports import ProbeResult, ReportPut
-from api_schemas.reward_models import PreferenceDataSpec
+from api_schemas.reward_models import PinnedInputs
 from api_schemas.rounds import Announcement
 from service.auth import GroupMember
 from service.dependencies import State
-from service.files import repository as files
 from service.files.content import read_prompts
 from service.reports.probe import PROBE_PROMPTS, probe
+from service.reward_models.pinning import pin
 from service.rounds import repository as rounds
 from workers.artifacts import canonical_json, sha256_of
 
@@ -26,28 +26,23 @@ class SealedReport:
     body: ReportPut
     digest: str
     probe: ProbeResult | None
-    data_sha256: str | None
+    pinned: PinnedInputs
 
 
 def _sealed(
     round_id: RoundId, body: ReportPut, principal: GroupMember, state: State
 ) -> SealedReport:
     """Runs before the write transaction: scoring a probe may take a second."""
-    spec = body.reward_model
-    data_sha256 = None
     with state.database.read() as session:
         announcement = rounds.get_round(session, principal, round_id).announcement
-        if isinstance(spec, PreferenceDataSpec):
-            data_sha256 = files.get_own_file(
-                session, principal, spec.file_id, "preferences", param="reward_model.file_id"
-            ).sha256
     _check_size(body.size, announcement)
+    pinned = pin(state, principal, body.reward_model)
     prompts = read_prompts(state.artifacts, announcement.prompts_sha256, PROBE_PROMPTS)
     return SealedReport(
         body=body,
         digest=sha256_of(canonical_json(body.model_dump(mode="json"))),
-        probe=probe(spec, [line.prompt for line in prompts]),
-        data_sha256=data_sha256,
+        probe=probe(body.reward_model, [line.prompt for line in prompts]),
+        pinned=pinned,
     )
 
 

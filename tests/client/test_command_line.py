@@ -93,7 +93,7 @@ def test_lists_show_whole_identifiers_where_there_is_no_terminal(
         (["file", "upload", "README.md", "--purpose", "prompts"], ["file", "line 1"]),
         (["round", "create", "README.md"], ["README.md is not JSON"]),
         (["round", "create", "pyproject.toml"], ["pyproject.toml", "name: Field required"]),
-        (["report", "submit", "rnd_x", "--size", "1"], ["--reward-model or --preferences"]),
+        (["report", "submit", "rnd_x", "--size", "1"], ["--spec, --preferences", "--trained"]),
     ],
 )
 def test_an_error_is_one_line_that_names_what_is_wrong_and_exits_with_1(

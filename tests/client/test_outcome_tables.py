@@ -4,9 +4,14 @@ import pytest
 from rich.console import Console, RenderableType
 
 from api_schemas import examples
-from api_schemas.outcomes import Outcome
+from api_schemas.outcomes import Outcome, RewardAgreement
 from api_schemas.rounds import L2Regularizer
-from client.outcome_tables import group_table, summary_lines, world_outcome_table
+from client.outcome_tables import (
+    agreement_table,
+    group_table,
+    summary_lines,
+    world_outcome_table,
+)
 
 SHOWN = Outcome.model_validate(examples.OUTCOME)
 (LINE,) = SHOWN.groups
@@ -87,3 +92,19 @@ def test_a_chosen_model_is_shown_by_whatever_name_it_has(chosen: str, shown: str
     outcome = SHOWN.model_copy(update={"worlds": worlds, "delivered": None})
     row = printed(world_outcome_table(outcome, {LINE.group_id: "teachers"})).splitlines()[-2]
     assert f"grand {shown} 8.5000" in " ".join(row.split())
+
+
+def test_the_agreement_of_reward_models_is_shown_to_whoever_is_told() -> None:
+    ids = [LINE.group_id, "grp_" + "b" * 26]
+    found = RewardAgreement(group_ids=ids, spearman=[[1.0, -0.254], [-0.254, None]])
+    told = SHOWN.model_copy(update={"reward_agreement": found})
+    table = agreement_table(told, dict(zip(ids, ("teachers", "pupils"), strict=True)))
+    assert table is not None
+    lines = [line.split() for line in printed(table).splitlines()]
+    for expected in (
+        ["group", "teachers", "pupils"],
+        ["teachers", "+1.00", "-0.25"],
+        ["pupils", "-0.25", "-"],
+    ):
+        assert expected in lines
+    assert agreement_table(SHOWN, {}) is None

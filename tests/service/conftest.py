@@ -15,6 +15,7 @@ import pytest
 from fake_cluster import FakeCluster
 from fastapi import FastAPI
 from sqlalchemy import make_url
+from starlette.routing import BaseRoute
 from starlette.testclient import TestClient
 from support import (
     PROMPTS,
@@ -28,6 +29,7 @@ from support import (
 )
 
 import migrations
+import service.app
 from service.app import create_app
 from service.database import Database
 from service.dependencies import AppState
@@ -112,8 +114,16 @@ def cluster(settings: Settings) -> FakeCluster:
     return FakeCluster(ArtifactStore(settings.resolved_artifacts_url))
 
 
+@pytest.fixture(scope="session")
+def routes() -> list[BaseRoute]:
+    """What the application adds to the routes of an empty one. They hold nothing of its own."""
+    return create_app(Settings()).routes[len(FastAPI().routes) :]
+
+
 @pytest.fixture
-def app(settings: Settings) -> FastAPI:
+def app(settings: Settings, routes: list[BaseRoute], monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    """A new application on routes that all tests share: to build them takes a tenth of a second."""
+    monkeypatch.setattr(service.app, "_add_routes", lambda app: app.router.routes.extend(routes))
     return create_app(settings)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from reward_model_scenes import fitted, reranked
 from scenes import (
     audited,
     store_adapter,
@@ -13,7 +14,15 @@ from scenes import (
 )
 from sqlalchemy import func, select
 
-from api_schemas.jobs import STAGES, JobInput, ProgressEvent, StageName, stages_of
+from api_schemas.jobs import (
+    STAGES,
+    AnyJobInput,
+    JobInput,
+    ProgressEvent,
+    RerankingJobInput,
+    StageName,
+    stages_of,
+)
 from service import coordinator
 from service.database import Database
 from service.settings import Settings
@@ -49,7 +58,7 @@ class FakeCluster:
     def run_stage(
         self,
         stage: StageName,
-        job: JobInput,
+        job: AnyJobInput,
         inputs: Mapping[StageName, str],
         on_event: Callable[[ProgressEvent], None],
         should_stop: Callable[[], bool],
@@ -59,6 +68,13 @@ class FakeCluster:
         on_event(ProgressEvent(type="stage_progress", message=f"in {stage}"))
         if stage in self.acts:
             self.acts[stage](should_stop)
+        return self._artifact(stage, job)
+
+    def _artifact(self, stage: StageName, job: AnyJobInput) -> str:
+        if isinstance(job, RerankingJobInput):
+            return self.artifacts.put_json(reranked(job).model_dump(mode="json"))
+        if not isinstance(job, JobInput):
+            return self.artifacts.put_json(fitted(self.artifacts).model_dump(mode="json"))
         if stage == "value":
             found = valued(job, files=store_adapter(self.artifacts))
             return self.artifacts.put_json(found.model_dump(mode="json"))

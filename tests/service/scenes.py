@@ -18,6 +18,7 @@ from api_schemas.outcomes import (
     Valued,
     WorldOutcome,
 )
+from api_schemas.reward_models import PinnedInputs
 from api_schemas.rounds import Announcement
 from service.audits import publishing, requesting
 from service.auth import Principal
@@ -236,6 +237,7 @@ def _report(session: Session, round_id: str, group_id: str, size: int) -> Report
         group_id=group_id,
         payload={"size": size, "reward_model": {"type": "lexical", "features": features}},
         digest=sha256_of(group_id.encode()),
+        pinned=PinnedInputs().model_dump(),
         submitted_at=database_now(session),
     )
 

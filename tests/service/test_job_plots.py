@@ -48,7 +48,7 @@ def test_an_audit_has_no_training_of_its_own_to_draw(operator: TestClient, state
     job_id = queue_audit(state.database, settled_round(state))
     refused = operator.get(URL.format(job_id))
     assert refused.status_code == 404
-    assert "is an audit's" in refused.json()["detail"]
+    assert "of kind 'audit', has no stage 'train'" in refused.json()["detail"]
 
 
 def test_a_group_sees_no_graph_of_any_job(make_group: MakeGroup, state: AppState) -> None:

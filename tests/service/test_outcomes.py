@@ -8,7 +8,7 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 from support import MakeGroup, OpenRound, report_body
 
-from api_schemas.outcomes import FreshValuation
+from api_schemas.outcomes import FreshValuation, RewardAgreement
 from service.dependencies import AppState
 from service.jobs.leases import Claim
 from service.tables import AuditRow
@@ -72,6 +72,22 @@ def test_with_two_groups_neither_learns_the_others_welfare(
     assert len(seen["worlds"]) == 3
     assert seen["delivered"]["welfare"] == 2.0
     assert seen["fresh"] == FRESH.model_dump()
+
+
+@pytest.mark.parametrize("names", [("teachers", "pupils"), ("teachers", "pupils", "parents")])
+def test_only_the_operator_learns_how_far_the_reward_models_agree(
+    operator: TestClient, make_group: MakeGroup, state: AppState, names: tuple[str, ...]
+) -> None:
+    members = dict(make_group(name) for name in names)
+    queue_job(state.database, sorted(members))
+    held = claim(state.database)
+    found = RewardAgreement(group_ids=sorted(members), spearman=[[0.5] * len(names)] * len(names))
+    _settle_changed(state, held, reward_agreement=found)
+    for client in members.values():
+        outcome = client.get(f"/v1/rounds/{held.job.round_id}/outcome").json()
+        assert outcome["reward_agreement"] is None
+    seen = operator.get(f"/v1/rounds/{held.job.round_id}/outcome").json()
+    assert seen["reward_agreement"] == found.model_dump()
 
 
 def test_an_excluded_group_is_not_one_of_three(make_group: MakeGroup, state: AppState) -> None:

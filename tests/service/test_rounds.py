@@ -148,7 +148,7 @@ def test_the_job_names_the_bytes_of_a_preference_file(
     job_id = operator.post(f"/v1/rounds/{round_id}/close").json()["job_id"]
     with state.database.read() as session:
         job_input = JobInput.model_validate(session.get_one(JobRow, job_id).input)
-    assert job_input.reports[0].data_sha256 == file["sha256"]
+    assert job_input.reports[0].pinned.files == {file["id"]: file["sha256"]}
 
 
 def test_a_round_closed_without_reports_fails_with_the_reason(

@@ -9,6 +9,7 @@ import pytest
 import schemathesis
 import uvicorn
 from hypothesis import HealthCheck, settings
+from reward_model_scenes import publish_next, ready, rerank
 from scenes import claim, publish, queue_audit, settled_round
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -48,6 +49,8 @@ class Live:
     round_id: str
     settled_round_id: str
     audit_id: str
+    reward_model_id: str
+    reranking_id: str
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +78,22 @@ def _set_scene(base_url: str, state: AppState) -> Live:
         created = client.post("/v1/rounds", json=round_body(file["id"]))
         round_id = created.json()["id"]
         client.post(f"/v1/rounds/{round_id}/open").raise_for_status()
-    group = {"Authorization": f"Bearer {add_key(state, 'group', group_id)}"}
+        group = {"Authorization": f"Bearer {add_key(state, 'group', group_id)}"}
+        reward_model_id = ready(client, state)["id"]
+        reranking_id = rerank(client, reward_model_id)["id"]
+        publish_next(state)
     settled_round_id, audit_id = _set_audited_scene(state)
-    return Live(base_url, operator, group, file["id"], round_id, settled_round_id, audit_id)
+    return Live(
+        base_url,
+        operator,
+        group,
+        file["id"],
+        round_id,
+        settled_round_id,
+        audit_id,
+        reward_model_id,
+        reranking_id,
+    )
 
 
 def _set_audited_scene(state: AppState) -> tuple[str, str]:
@@ -103,6 +119,15 @@ def test_generated_requests_get_documented_answers(case: schemathesis.Case, live
     if case.path.startswith("/v1/audits/"):
         checks = ANSWER_CHECKS
         case.path_parameters["audit_id"] = live.audit_id
+    if case.path.startswith(("/v1/reward-models/", "/v1/rerankings/")):
+        checks = ANSWER_CHECKS
+        for name in set(case.path_parameters) & {"reward_model_id", "reranking_id"}:
+            case.path_parameters[name] = getattr(live, name)
+    if case.path == "/v1/reward-models" and isinstance(case.body, dict):
+        # Otherwise nearly every request would end at a file that there isn't.
+        checks = ANSWER_CHECKS
+        if case.body.get("evaluation_file_id"):
+            del case.body["evaluation_file_id"]
     if case.path == "/v1/rounds" and isinstance(case.body, dict):
         # Otherwise nearly every announcement would end at its unknown file.
         checks = ANSWER_CHECKS

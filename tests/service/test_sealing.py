@@ -18,6 +18,8 @@ PREFIXES = {
     "key_id": "key",
     "model_id": "mdl",
     "receipt_id": "rcpt",
+    "reranking_id": "rrk",
+    "reward_model_id": "rm",
 }
 
 
@@ -91,7 +93,7 @@ def test_a_report_replaced_keeps_its_id_and_a_withdrawn_one_leaves_no_trace(
 
 
 def _report_in_every_way(group: TestClient, round_id: str) -> list[dict[str, Any]]:
-    """A preference file's report, then a lexical one in its place."""
+    """A preference file's report, with a reward model made ahead, then a lexical one."""
     url = f"/v1/rounds/{round_id}/report"
     file = upload_jsonl(group, "preferences", [{"prompt": "a", "chosen": "b", "rejected": "c"}])
     fitted = {
@@ -99,6 +101,9 @@ def _report_in_every_way(group: TestClient, round_id: str) -> list[dict[str, Any
         "file_id": file["id"],
         "method": {"name": "tfidf_bradley_terry"},
     }
+    made = group.post("/v1/reward-models", json={"name": "Spring", "reward_model": fitted}).json()
+    trained = {"type": "trained", "reward_model_id": made["id"]}
+    assert group.put(url, json={"size": 2, "reward_model": trained}).status_code == 409
     answers = [
         group.put(url, json={"size": 2, "reward_model": fitted}),
         group.put(url, json=report_body()),
