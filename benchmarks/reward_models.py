@@ -35,7 +35,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "embedding, bt_mlp": {"name": "embedding", "head": "bt_mlp"},
     "embedding, clf_mlp": {"name": "embedding", "head": "clf_mlp"},
     "embedding, clf_lightgbm": {"name": "embedding", "head": "clf_lightgbm"},
-    "bradley_terry": {"name": "bradley_terry", "max_pairs": 300, "max_tokens": 128},
+    "bradley_terry": {"name": "bradley_terry", "max_pairs": 200, "max_tokens": 96},
     "weight_averaged": {"name": "weight_averaged", "max_pairs": 200, "max_tokens": 96},
     "ensemble of 4 embeddings": {"name": "ensemble", "members": 4},
     "pairwise_calibrated": {"name": "pairwise_calibrated"},

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import psutil
-import pytest
 from conftest import People, SettledRound
 from processes import Processes, eventually, kill
 
@@ -12,7 +11,6 @@ from api_schemas.jobs import STAGES, Job, StageName
 _ENOUGH_SECONDS = 120
 
 
-@pytest.mark.timeout(600)
 def test_a_coordinator_killed_in_every_stage_gives_the_same_invoices_once(
     processes: Processes, people: People, undisturbed: SettledRound, tmp_path: Path
 ) -> None:

@@ -20,7 +20,6 @@ RAIN = LexicalSpec.model_validate(
 )
 
 
-@pytest.mark.timeout(400)
 def test_a_group_makes_a_reward_model_ahead_and_reports_it(
     processes: Processes, people: People, tmp_path: Path
 ) -> None:
