@@ -41,6 +41,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/pool_gradient.py
 	$(BIN)/python benchmarks/elastic_reset.py
 	$(BIN)/python benchmarks/solve.py
+	$(BIN)/python benchmarks/reward_models.py
 
 # Does lying pay? Three audited rounds on SmolLM2 and the figure in the README; half an hour.
 incentives: $(INSTALLED)

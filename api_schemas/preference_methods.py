@@ -65,6 +65,13 @@ class FineTuning(HeldOut):
     centering: float = Field(
         0.01, ge=0, le=10, description="η of the penalty η·(r⁺ + r⁻)², which centres the scores."
     )
+    probe_regularization: float = Field(
+        0.01,
+        gt=0,
+        le=100,
+        description="ρ of the linear probe that the head starts from: ρ/2·‖w‖² on features scaled "
+        "to differ by length 1 within a pair, in the mean.",
+    )
 
 
 class BradleyTerry(FineTuning):
@@ -132,13 +139,6 @@ class WeightAveraged(FineTuning):
         description="Baklava: adapters of SFT checkpoints that members start from, in turn.",
     )
     checkpoint_alpha: float = Field(32.0, gt=0, le=4096, description="lora_alpha of these.")
-    probe_regularization: float = Field(
-        0.01,
-        gt=0,
-        le=100,
-        description="ρ of the linear probe that gives all members their first head: ρ/2·‖w‖² on "
-        "features scaled to differ by length 1 within a pair, in the mean.",
-    )
     epochs: int = Field(1, ge=1, le=100)
     flipped_share: float = Field(
         0.0,

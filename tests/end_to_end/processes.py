@@ -1,5 +1,6 @@
 """The service as real processes: one API, and coordinators that can be killed."""
 
+import json
 import os
 import signal
 import socket
@@ -74,6 +75,11 @@ class Processes:
         if dies_in is None:
             return self._start([sys.executable, "-m", "client.cli", "coordinator"])
         return self._start([sys.executable, str(_FAULTY), dies_in])
+
+    def descendants(self) -> list[psutil.Process]:
+        """What the coordinator that died last had started, as far as it is alive."""
+        pids = json.loads((self.home / "descendants.json").read_text())
+        return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
 
     def stop(self) -> None:
         for process in self._running:

@@ -40,38 +40,37 @@ def test_a_coordinator_killed_in_every_stage_gives_the_same_invoices_once(
 
 
 def _kill_during(stage: StageName, job_id: str, processes: Processes, people: People) -> None:
-    """Start a coordinator, kill it once the stage runs, and see that Ray went with it."""
+    """Start a coordinator, kill it while the stage runs, and see that Ray went with it."""
     before = _finished(people.operator.jobs.get(job_id))
-    coordinator = processes.coordinator()
-    process = psutil.Process(coordinator.pid)
-
-    def has_begun() -> bool:
-        """Ray works on the stage; in training there is a checkpoint, which it must go on from."""
-        assert coordinator.poll() is None, processes.log.read_text()[-3000:]
-        if stage != "train":
-            return "ray::_Stages.run" in _names(process)
-        return any(e.type == "world_evaluated" for e in people.operator.jobs.events(job_id))
-
-    eventually(has_begun, _ENOUGH_SECONDS, f"stage {stage} runs")
-    orphans = kill(coordinator)
-    after = _finished(people.operator.jobs.get(job_id))
+    if stage == "train":
+        orphans = _kill_behind_a_checkpoint(job_id, processes, people)
+    else:
+        dying = processes.coordinator(dies_in=stage)
+        assert dying.wait(_ENOUGH_SECONDS) == -9, processes.log.read_text()[-3000:]
+        orphans = processes.descendants()
+    job = people.operator.jobs.get(job_id)
+    after = _finished(job)
     assert before.items() <= after.items()
     assert stage not in after
+    assert [each.name for each in job.stages if each.status == "running"] == [stage]
     # Ray's two agents of a node find out later that it is gone; they do no work.
     working = [p for p in orphans if p.is_running() and not p.name().endswith("Agent")]
     _, left = psutil.wait_procs(working, timeout=30)
     assert [p.name() for p in left if p.status() != psutil.STATUS_ZOMBIE] == []
 
 
-def _names(process: psutil.Process) -> set[str]:
-    """Ray names a worker's process after what it runs."""
-    found = set()
-    for child in process.children(recursive=True):
-        try:
-            found.add(child.cmdline()[0])
-        except (psutil.Error, IndexError):  # it has just ended
-            continue
-    return found
+def _kill_behind_a_checkpoint(
+    job_id: str, processes: Processes, people: People
+) -> list[psutil.Process]:
+    """In the middle of training, which must go on from there."""
+    coordinator = processes.coordinator()
+
+    def has_begun() -> bool:
+        assert coordinator.poll() is None, processes.log.read_text()[-3000:]
+        return any(e.type == "world_evaluated" for e in people.operator.jobs.events(job_id))
+
+    eventually(has_begun, _ENOUGH_SECONDS, "there is a checkpoint")
+    return kill(coordinator)
 
 
 def _finished(job: Job) -> dict[str, str]:

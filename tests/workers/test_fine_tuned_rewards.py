@@ -67,8 +67,7 @@ def test_the_gradient_is_that_of_the_formula() -> None:
 def test_planted_preferences_are_recovered(clean: Fit) -> None:
     assert accuracy(clean.model, support.split().holdout) > 0.9
     losses = clean.curves[0].series[0].y
-    assert losses[-1] < losses[0] / 2
-    assert losses[0] == pytest.approx(np.log(2), rel=0.05)  # the head starts at 0
+    assert losses[-1] < 0.7 * losses[0]  # what LoRA adds to the probe that it starts from
 
 
 def test_noisy_preferences_are_recovered_up_to_the_ceiling_of_their_noise() -> None:

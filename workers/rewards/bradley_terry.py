@@ -1,5 +1,8 @@
 """A Bradley-Terry reward model by fine-tuning: LoRA on a base model's top layers, and a head.
 
+The head is fitted first, on the frozen base: a few hundred pairs are too few steps to learn it from
+nothing (Kumar et al. 2022, arXiv 2202.10054). Then, for all of them,
+
     z = r⁺ − r⁻ − margin
     ℓ = −share·log σ(z) − (1−share)·log σ(−z) + η·(r⁺ + r⁻)²
 
@@ -44,6 +47,14 @@ class BradleyTerryReward(FineTunedReward):
             network.below(method.top_layers),
             [fine_tuning.sequences_of(examples)],
             counting(context, "frozen layers"),
+        )
+        network.head_H = fine_tuning.probe_head(
+            network,
+            states,
+            examples,
+            centering=method.centering,
+            regularization=method.probe_regularization,
+            report=counting(context, "linear probe"),
         )
         trained = fine_tuning.fine_tune(
             network,
