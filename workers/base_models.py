@@ -218,6 +218,15 @@ def load(name: str, revision: str, device: str = "cpu", full_precision: bool = F
     return BaseModel(model=model, tokenizer=tokenizer, folder=folder)
 
 
+def load_in_full_precision(name: str, revision: str) -> BaseModel:
+    """`load` on the default device, in float32 on a GPU too: there a score, or an embedding, would
+    depend on its batch in bfloat16."""
+    device = str(default_device())
+    if device == "cpu":  # already float32: perhaps the round's own model is there
+        return load(name, revision, device)
+    return load(name, revision, device, full_precision=True)
+
+
 def default_device() -> "torch.device":
     import torch
 

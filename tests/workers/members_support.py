@@ -40,7 +40,9 @@ class Voices:
         return MemberScores(np.array(self.weights), np.stack(scores))
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Any:
-        members = self.member_scores(prompts, responses)
+        return self.aggregated(self.member_scores(prompts, responses))
+
+    def aggregated(self, members: MemberScores) -> Any:
         return members.weights_M @ members.scores_MJ
 
     def to_bytes(self) -> bytes:

@@ -138,7 +138,7 @@ def test_a_members_score_that_is_no_number_excludes_its_group(
         return found
 
     monkeypatch.setattr(Voices, "member_scores", member_scores)
-    monkeypatch.setattr(Voices, "score", lambda self, p, r: honest(self, p, r).scores_MJ[0])
+    monkeypatch.setattr(Voices, "aggregated", lambda _, members: members.scores_MJ[0])
     for members in ("aggregate", "mixture"):
         made = with_trained(tiny_round(), fitted((FIRST, SECOND), (0.5, 0.5)), members, 3)
         made.run(*TO_SCORES)

@@ -12,15 +12,14 @@ from workers.reward_training.network import Report
 from workers.reward_training.rows import TokenSequence
 from workers.reward_training.weight_averaging import (
     Members,
-    Progress,
     Starts,
     all_scores,
     flip_labels,
     ranked_as_labelled,
-    telling,
     train_members,
 )
-from workers.rewards.intervals import clustered_standard_error
+from workers.rewards.interfaces import Progress, counting
+from workers.rewards.intervals import mean_figure
 
 _SHARES = [step / 10 for step in range(11)]
 
@@ -29,7 +28,7 @@ def held_out_figures(
     starts: Starts, members: Members, examples: Sequence[Example], progress: Progress
 ) -> list[Figure]:
     """Held-out accuracy of every member, their mean, WARM and the prediction ensemble."""
-    right_by = _compared(starts, members, examples, telling(progress, "members measured"))
+    right_by = _compared(starts, members, examples, counting(progress, "members measured"))
     singles = [name for name in right_by if name.startswith("member")]
     figures = [_figure(f"accuracy of {name}", right_by[name], examples) for name in singles]
     return figures + _summary("accuracy of", right_by, examples)
@@ -59,7 +58,7 @@ def flipped_figures(
         ("labels flipped: share memorised by", wrong),
     ):
         if measured:
-            right_by = _compared(starts, members, measured, telling(tell, name))
+            right_by = _compared(starts, members, measured, counting(tell, name))
             figures += _summary(name, right_by, measured)
     return figures
 
@@ -73,7 +72,7 @@ def connectivity_curve(
     (Ramé et al. 2024, observation 1).
     """
     path = [members.between(share) for share in _SHARES]
-    report = telling(progress, "models between two members")
+    report = counting(progress, "models between two members")
     rights = [
         ranked_as_labelled(scores, examples)
         for scores in all_scores(starts, path, examples, report)
@@ -128,5 +127,4 @@ def _summary(what: str, right_by: dict[str, Floats], examples: Sequence[Example]
 
 
 def _figure(name: str, values: Floats, examples: Sequence[Example]) -> Figure:
-    error = clustered_standard_error(values, [each.prompt for each in examples])
-    return Figure(name=name, value=float(values.mean()), standard_error=error)
+    return mean_figure(name, values, [each.prompt for each in examples])

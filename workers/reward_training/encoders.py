@@ -81,12 +81,9 @@ def load(name: str, revision: str) -> SentenceEncoder | LastToken:
     Raises InvalidInput if it has not the weights of `revision`, or can't be used.
     """
     resolved = base_models.resolve_pinned(name, revision)
-    device = str(base_models.default_device())
     if base_models.is_sentence_encoder(resolved):
-        return _sentence_encoder(resolved, device)
-    if device == "cpu":  # already in full precision: perhaps the round's own model is there
-        return LastToken(base_models.load(name, revision, device))
-    return LastToken(base_models.load(name, revision, device, full_precision=True))
+        return _sentence_encoder(resolved, str(base_models.default_device()))
+    return LastToken(base_models.load_in_full_precision(name, revision))
 
 
 def _sentence_encoder(resolved: ResolvedBaseModel, device: str) -> SentenceEncoder:

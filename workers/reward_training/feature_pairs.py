@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from workers.mechanism.arrays import Floats
 from workers.preferences.comparison import Comparison
 from workers.reward_training.embedding_cache import Vectors
-from workers.reward_training.features import Progress, TextFeatures, no_progress
+from workers.reward_training.features import TextFeatures
+from workers.rewards.interfaces import Progress, no_progress
 
 Places = NDArray[np.int64]
 

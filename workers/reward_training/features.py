@@ -9,21 +9,17 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from workers.reward_training.embedding_cache import EmbeddingCache, Vectors
+from workers.rewards.interfaces import Progress, no_progress
+from workers.texts import in_utf8
 
 if TYPE_CHECKING:
     from workers.reward_training.encoders import Encoder
-
-Progress = Callable[[str, int, int], None]
 
 _VERSION = 1
 """Part of every key: raise it with any change of how a text becomes a vector."""
 
 _BATCH_TOKENS = 2048
 """Tokens of one batch, padding included: about as fast as any, and 100 MiB at most."""
-
-
-def no_progress(_what: str, _done: int, _total: int) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class TextFeatures:
         from workers.reward_training.encoders import SentenceEncoder, load
 
         encoder = load(self.encoder, self.revision)
-        prompts, responses = _valid_unicode(prompts), _valid_unicode(responses)
+        prompts, responses = in_utf8(prompts), in_utf8(responses)
         most = self.max_tokens
         if not isinstance(encoder, SentenceEncoder):
             pairs = list(zip(prompts, responses, strict=True))
@@ -99,11 +95,6 @@ class TextFeatures:
     def _key(self, each: tuple[str, str]) -> str:
         what = json.dumps([_VERSION, self.revision, self.max_tokens, *each])
         return hashlib.sha256(what.encode()).hexdigest()
-
-
-def _valid_unicode(texts: Sequence[str]) -> list[str]:
-    """Lone surrogates, which UTF-8 has not and tokenizers refuse, become "?"."""
-    return [text.encode("utf-8", "replace").decode() for text in texts]
 
 
 def _batches(rows: dict[str, list[int]]) -> list[list[str]]:

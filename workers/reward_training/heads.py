@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as log_loss
 from workers.mechanism.arrays import Floats
 from workers.reward_training.embedding_cache import Vectors
 from workers.reward_training.feature_pairs import FeaturePairs
-from workers.reward_training.features import Progress, no_progress
+from workers.rewards.interfaces import Progress, no_progress
 
 Loss = Callable[[FeaturePairs, Tensor, Tensor], Tensor]
 """From pairs, scores of the chosen and of the rejected responses, shape (P,): a mean over pairs."""

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workers import base_models
 from workers.base_models import BaseModel
 from workers.decoder import Decoder
 from workers.mechanism.arrays import Floats
@@ -24,14 +23,6 @@ from workers.training.stacked_lora import TARGETS, StackedLinear
 
 Report = Callable[[int, int], None]
 """Told how many are done, of how many."""
-
-
-def load_base(name: str, revision: str) -> BaseModel:
-    """In float32, so that a score doesn't depend on its batch, on the GPU where there is one."""
-    device = str(base_models.default_device())
-    if device == "cpu":  # already float32: perhaps the round's own model is there
-        return base_models.load(name, revision, device)
-    return base_models.load(name, revision, device, full_precision=True)
 
 
 class LoraLinear(nn.Module):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from workers.base_models import BaseModel
+from workers.texts import in_utf8
 
 ROW_SLOTS = 320
 """Responses share a row up to this: longer rows spend more on attention than the prompt saves."""
@@ -44,8 +45,7 @@ def tokenized(
     What doesn't fit is cut: the beginning of the prompt, but not below half of the room, then the
     end of the response; the end token stays.
     """
-    # Tokenizers take UTF-8, which has no lone surrogates; they become "?".
-    prompts, responses = ([_in_utf8(text) for text in texts] for texts in (prompts, responses))
+    prompts, responses = in_utf8(prompts), in_utf8(responses)
     room = min(max_tokens, base.context_tokens) - 1
     turns = {prompt: base.prompt_tokens(prompt) for prompt in dict.fromkeys(prompts)}
     texts = list(dict.fromkeys(responses))
@@ -59,10 +59,6 @@ def tokenized(
         answer = answer[: room - len(turn)]
         found.append(TokenSequence(tuple(turn), (*answer, end_token(base))))
     return found
-
-
-def _in_utf8(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 def end_token(base: BaseModel) -> int:

@@ -15,6 +15,7 @@ from workers.mechanism.arrays import Floats
 from workers.reward_training.embedding_cache import Vectors
 from workers.reward_training.feature_pairs import FeaturePairs
 from workers.reward_training.heads import Loss, MlpHead, Training, train
+from workers.rewards.ranks import preferred
 
 _TEMPERATURE = 0.25
 """τ of the surrogate σ(Δ/τ) of a vote. A network chooses the scale of Δ: it changes little."""
@@ -78,8 +79,7 @@ def stages(
 def prefers(scores_MJ: Floats, pairs: FeaturePairs) -> Floats:
     """1 where the chosen response scores higher, ½ where both score the same, else 0: (…, P)."""
     differences = scores_MJ[..., pairs.chosen_P] - scores_MJ[..., pairs.rejected_P]
-    found: Floats = (np.sign(differences) + 1) / 2
-    return found
+    return preferred(differences)
 
 
 def best_step(shares_P: Floats, before_P: Floats, votes_P: Floats) -> float:

@@ -10,7 +10,7 @@ pretrained network and one head, the straight path between them stays in a regio
 base's weights, not over A and B.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,8 +25,8 @@ from workers.reward_training.frozen_states import FrozenStates
 from workers.reward_training.lora import LoraAdapter, combined
 from workers.reward_training.network import Report, RewardNetwork
 from workers.reward_training.rows import TokenSequence
-
-Progress = Callable[[str, int, int], None]
+from workers.rewards.interfaces import Progress, counting
+from workers.rewards.ranks import preferred
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class Starts:
             network = RewardNetwork(base, adapters)
             what = f"frozen layers {place + 1}" if checkpoints else "frozen layers"
             layers = network.below(top_layers)
-            states.append(FrozenStates(network, layers, parts, telling(progress, what)))
+            states.append(FrozenStates(network, layers, parts, counting(progress, what)))
         return cls(base, checkpoints, states)
 
     def checkpoint(self, member: int) -> list[LoraAdapter]:
@@ -104,7 +104,7 @@ def train_members(
             learning_rate=method.learning_rates[member % len(method.learning_rates)],
             dropout=method.dropouts[member % len(method.dropouts)],
             order=_order(method.seed, member),
-            report=telling(progress, f"steps of member {member + 1}"),
+            report=counting(progress, f"steps of member {member + 1}"),
         )
         parts = [(1.0, each) for each in [*starts.checkpoint(member), trained.adapter]]
         adapters.append(combined(parts))
@@ -121,16 +121,12 @@ def _probed_head(
         examples,
         centering=method.centering,
         regularization=method.probe_regularization,
-        report=telling(progress, "linear probe"),
+        report=counting(progress, "linear probe"),
     )
 
 
 def _order(seed: int, member: int) -> int:
     return int(np.random.SeedSequence([seed, member]).generate_state(1)[0])
-
-
-def telling(progress: Progress, what: str) -> Report:
-    return lambda done, total: progress(what, done, total)
 
 
 def flip_labels(
@@ -148,8 +144,7 @@ def flip_labels(
 def ranked_as_labelled(scores: dict[TokenSequence, float], examples: Sequence[Example]) -> Floats:
     """1 where the chosen response scores higher, ½ where both score the same, else 0."""
     differences = [scores[each.chosen] - scores[each.rejected] for each in examples]
-    right: Floats = (np.sign(np.array(differences)) + 1) / 2
-    return right
+    return preferred(np.array(differences))
 
 
 def all_scores(

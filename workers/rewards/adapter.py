@@ -30,12 +30,12 @@ class UploadedAdapter(FineTunedReward):
     @classmethod
     def build(cls, spec: AdapterSpec, context: FitContext) -> Self:
         """Raises InvalidInput for a file that isn't such an adapter of this base."""
-        from workers.reward_training.network import load_base
+        from workers.base_models import load_in_full_precision
 
         revision = context.revision(spec.base_model)
         adapter = read_adapter(
             context.load_file(spec.file_id),
-            load_base(spec.base_model, revision),
+            load_in_full_precision(spec.base_model, revision),
             alpha=spec.lora_alpha,
             use_rslora=spec.use_rslora,
             param="reward_model.file_id",

@@ -15,7 +15,7 @@ from workers.preferences.comparison import Comparison, Preferences, Split
 from workers.rewards.calibration import calibration
 from workers.rewards.interfaces import Fit, RewardModel
 from workers.rewards.intervals import clustered_mean
-from workers.rewards.ranks import spearman
+from workers.rewards.ranks import preferred, spearman
 from workers.rewards.score_distribution import score_distribution
 
 _LARGEST = np.finfo(np.float64).max
@@ -79,7 +79,7 @@ class ScoredPairs:
     @cached_property
     def right(self) -> Floats:
         """1 where the chosen response scores higher, ½ where both score the same, else 0."""
-        return (np.sign(self.differences) + 1) / 2
+        return preferred(self.differences)
 
     @cached_property
     def decided(self) -> list[bool]:

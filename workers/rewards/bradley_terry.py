@@ -10,14 +10,13 @@ Bradley & Terry (1952), Biometrika 39; the penalty is Eisenstein et al. 2023, ar
 eq. 2. Gradients, symbols and the margin's source stand in `workers/reward_training/fine_tuning.py`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from api_schemas.preference_methods import BradleyTerry
 from api_schemas.report_cards import Curve, Figure, Series
 from workers.preferences.comparison import Split
 from workers.rewards.fine_tuned import FineTunedReward
-from workers.rewards.interfaces import Fit, FitContext
+from workers.rewards.interfaces import Fit, FitContext, counting
 from workers.rewards.registry import preference_method
 
 _CURVE_POINTS = 50
@@ -33,12 +32,13 @@ class BradleyTerryReward(FineTunedReward):
     @classmethod
     def fit(cls, split: Split, method: BradleyTerry, context: FitContext) -> Fit:
         """Fit to the training pairs alone: once more on all of them would take twice as long."""
+        from workers.base_models import load_in_full_precision
         from workers.reward_training import fine_tuning
         from workers.reward_training.frozen_states import FrozenStates
-        from workers.reward_training.network import RewardNetwork, load_base
+        from workers.reward_training.network import RewardNetwork
 
         revision = context.revision(method.base_model)
-        base = load_base(method.base_model, revision)
+        base = load_in_full_precision(method.base_model, revision)
         pairs = fine_tuning.drawn(split.train, method.max_pairs, method.seed)
         examples = fine_tuning.examples_of(base, pairs, method.max_tokens)
         network = RewardNetwork(base)
@@ -46,7 +46,7 @@ class BradleyTerryReward(FineTunedReward):
             network,
             network.below(method.top_layers),
             [fine_tuning.sequences_of(examples)],
-            counting(context, "frozen layers"),
+            counting(context.progress, "frozen layers"),
         )
         network.head_H = fine_tuning.probe_head(
             network,
@@ -54,7 +54,7 @@ class BradleyTerryReward(FineTunedReward):
             examples,
             centering=method.centering,
             regularization=method.probe_regularization,
-            report=counting(context, "linear probe"),
+            report=counting(context.progress, "linear probe"),
         )
         trained = fine_tuning.fine_tune(
             network,
@@ -64,7 +64,7 @@ class BradleyTerryReward(FineTunedReward):
             learning_rate=method.learning_rate,
             dropout=method.dropout,
             order=method.seed,
-            report=counting(context, "steps"),
+            report=counting(context.progress, "steps"),
         )
         model = cls.from_adapter(
             trained.adapter,
@@ -74,11 +74,6 @@ class BradleyTerryReward(FineTunedReward):
         )
         figures = [Figure(name="pairs trained on", value=len(pairs))]
         return Fit(model, figures=figures, curves=[loss_curve(trained.losses)])
-
-
-def counting(context: FitContext, what: str) -> Callable[[int, int], None]:
-    """Tells the fit's progress in one thing."""
-    return lambda done, total: context.progress(what, done, total)
 
 
 def loss_curve(losses: list[float], title: str = "Training loss before each step") -> Curve:

@@ -25,8 +25,9 @@ from api_schemas.report_cards import Curve, Figure, Series
 from workers.mechanism.arrays import Floats
 from workers.preferences.comparison import Comparison, Split
 from workers.reward_training.features import TextFeatures
+from workers.rewards.assessment import score_pairs
 from workers.rewards.interfaces import Fit, FitContext
-from workers.rewards.intervals import clustered_standard_error
+from workers.rewards.intervals import mean_figure
 from workers.rewards.registry import preference_method
 
 if TYPE_CHECKING:
@@ -116,17 +117,12 @@ def order_consistency(model: EmbeddingReward, holdout: Sequence[Comparison]) -> 
     Where voters disagree no single order agrees with all of them: the ceiling is what the majority
     of each pair gives.
     """
-    scores = model.score(
-        [pair.prompt for pair in holdout] * 2,
-        [pair.chosen for pair in holdout] + [pair.rejected for pair in holdout],
-    )
-    differences_P = scores[: len(holdout)] - scores[len(holdout) :]
+    differences_P = score_pairs(model, holdout).differences
     shares_P = np.array([pair.share for pair in holdout])
     # Of a pair with share s for the chosen response: s, 1 − s, or ½ where both score the same.
     votes_P = 0.5 + np.sign(differences_P) * (shares_P - 0.5)
-    error = clustered_standard_error(votes_P, [pair.prompt for pair in holdout])
     return [
-        Figure(name="order_consistency", value=float(votes_P.mean()), standard_error=error),
+        mean_figure("order_consistency", votes_P, [pair.prompt for pair in holdout]),
         Figure(name="order_consistency_ceiling", value=float(shares_P.mean())),
     ]
 

@@ -28,7 +28,8 @@ from workers.mechanism.arrays import Floats
 from workers.preferences.comparison import Comparison, Split
 from workers.rewards import registry
 from workers.rewards.interfaces import Fit, FitContext, MemberScores, RewardModel
-from workers.rewards.intervals import clustered_standard_error
+from workers.rewards.intervals import mean_figure
+from workers.rewards.ranks import preferred
 from workers.rewards.registry import preference_method
 
 _AGGREGATES: dict[str, Callable[[Floats], Floats]] = {
@@ -104,9 +105,11 @@ class EnsembleReward:
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
         """The aggregate of the members' standardised scores, shape (len(responses),)."""
-        if not responses:
-            return np.zeros(0)
         return self._aggregated(self._scores(prompts, responses))
+
+    def aggregated(self, members: MemberScores) -> Floats:
+        """`score`, from the members' scores."""
+        return self._aggregated(members.scores_MJ)
 
     def member_scores(self, prompts: Sequence[str], responses: Sequence[str]) -> MemberScores:
         """Standardised scores, all of the same weight."""
@@ -123,16 +126,16 @@ class EnsembleReward:
         if any(decided):
             names = [pair.prompt for pair in holdout if not pair.is_tie]
             chosen_MD, rejected_MD = chosen_MP[:, decided], rejected_MP[:, decided]
-            right_MD = _right(chosen_MD, rejected_MD)
-            whole_D = _right(self._aggregated(chosen_MD), self._aggregated(rejected_MD))
+            right_MD = preferred(chosen_MD - rejected_MD)
+            whole_D = preferred(self._aggregated(chosen_MD) - self._aggregated(rejected_MD))
             found += [
-                _mean(f"accuracy_of_member_{number}", right_D, names)
+                mean_figure(f"accuracy_of_member_{number}", right_D, names)
                 for number, right_D in enumerate(right_MD)
             ]
-            found.append(_mean("accuracy_of_members_mean", right_MD.mean(0), names))
-            found.append(_mean("accuracy_of_ensemble", whole_D, names))
+            found.append(mean_figure("accuracy_of_members_mean", right_MD.mean(0), names))
+            found.append(mean_figure("accuracy_of_ensemble", whole_D, names))
         disagreement = np.concatenate([chosen_MP.std(0), rejected_MP.std(0)])
-        return [*found, _mean("disagreement", disagreement, prompts * 2)]
+        return [*found, mean_figure("disagreement", disagreement, prompts * 2)]
 
     def _scores(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
         if not responses:
@@ -189,14 +192,3 @@ def member_methods(method: Ensemble) -> list[MemberMethod]:
             changes[field] = method.base_models[number % len(method.base_models)]
         members.append(method.member.model_copy(update=changes))
     return members
-
-
-def _right(chosen: Floats, rejected: Floats) -> Floats:
-    """1 where the chosen response scores higher, ½ where both score the same, else 0."""
-    right: Floats = (np.sign(chosen - rejected) + 1) / 2
-    return right
-
-
-def _mean(name: str, values: Floats, prompts: Sequence[str]) -> Figure:
-    error = clustered_standard_error(values, prompts)
-    return Figure(name=name, value=float(values.mean()), standard_error=error)

@@ -68,9 +68,9 @@ class FineTunedReward:
 
     @property
     def _base(self) -> "BaseModel":
-        from workers.reward_training.network import load_base
+        from workers.base_models import load_in_full_precision
 
-        return load_base(self.settings["base_model"], self.settings["revision"])
+        return load_in_full_precision(self.settings["base_model"], self.settings["revision"])
 
     @cached_property
     def _network(self) -> "RewardNetwork":

@@ -14,8 +14,17 @@ LoadFile = Callable[[str], bytes]
 """The bytes of an uploaded file, by its id."""
 
 
-def _no_progress(_what: str, _done: int, _total: int) -> None:
-    pass
+Progress = Callable[[str, int, int], None]
+"""Told what is counted, how many are done, and of how many."""
+
+
+def no_progress(_what: str, _done: int, _total: int) -> None:
+    """Tells nobody."""
+
+
+def counting(progress: Progress, what: str) -> Callable[[int, int], None]:
+    """Tells the progress in one thing."""
+    return lambda done, total: progress(what, done, total)
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class FitContext:
 
     load_file: LoadFile
     pinned: PinnedInputs = field(default_factory=PinnedInputs)
-    progress: Callable[[str, int, int], None] = _no_progress
+    progress: Progress = no_progress
 
     def revision(self, base_model: str) -> str:
         """The revision that the base model had when the spec was submitted.
@@ -109,6 +118,8 @@ class MemberScores:
 
 @runtime_checkable
 class HasMembers(Protocol):
-    """A model made of others; `score` aggregates what `member_scores` tells one by one."""
+    """A model made of others: `score` is the `aggregated` of what `member_scores` tells."""
 
     def member_scores(self, prompts: Sequence[str], responses: Sequence[str]) -> MemberScores: ...
+
+    def aggregated(self, members: MemberScores) -> Floats: ...

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from api_schemas.report_cards import Figure
 from workers.mechanism.arrays import Floats
 
 _DRAWS = 2000
@@ -58,6 +59,12 @@ def clustered_mean(values: Floats, clusters: Sequence[str]) -> ClusteredMean:
 def clustered_standard_error(values: Floats, clusters: Sequence[str]) -> float | None:
     """SE of the mean when values within a cluster depend on each other; None for one cluster."""
     return _standard_error(*_by_cluster(values, clusters))
+
+
+def mean_figure(name: str, values: Floats, clusters: Sequence[str]) -> Figure:
+    """The mean of the values and its clustered standard error, for a report card."""
+    error = clustered_standard_error(values, clusters)
+    return Figure(name=name, value=float(values.mean()), standard_error=error)
 
 
 def _by_cluster(values: Floats, clusters: Sequence[str]) -> tuple[Floats, Floats]:

@@ -27,6 +27,7 @@ from api_schemas.lexical import (
 from workers.mechanism.arrays import Floats
 from workers.rewards.interfaces import FitContext
 from workers.rewards.registry import reward_model
+from workers.texts import in_utf8
 
 PATTERN_MEMORY_BYTES = 1 << 20
 """Memory of one compiled pattern: bounds its size, and with it the time a character can take."""
@@ -63,8 +64,7 @@ class LexicalReward:
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
         """The weighted sum for each response, shape (len(responses),); prompts are not read."""
-        # RE2 takes UTF-8, which has no lone surrogates; they become "?" for every feature alike.
-        texts = [response.encode("utf-8", "replace").decode() for response in responses]
+        texts = in_utf8(responses)
         total = np.zeros(len(texts))
         for feature in self.spec.features:
             total += feature.weight * np.asarray(_VALUES[type(feature)](feature, texts), np.float64)

@@ -30,9 +30,11 @@ from api_schemas.report_cards import Curve, Figure, Series
 from workers.mechanism.arrays import Floats
 from workers.preferences.comparison import Comparison, Split
 from workers.reward_training.features import TextFeatures
+from workers.rewards.assessment import score_pairs
 from workers.rewards.embedding import EmbeddingReward
 from workers.rewards.interfaces import Fit, FitContext, MemberScores, RewardModel
-from workers.rewards.intervals import clustered_standard_error
+from workers.rewards.intervals import mean_figure
+from workers.rewards.ranks import preferred
 from workers.rewards.registry import preference_method
 
 if TYPE_CHECKING:
@@ -121,7 +123,11 @@ class PairwiseCalibratedReward:
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
         """The weighted mean of the members' standardised scores, shape (len(responses),)."""
-        scores: Floats = self.weights_M @ self._scores(prompts, responses)
+        return self.aggregated(self.member_scores(prompts, responses))
+
+    def aggregated(self, members: MemberScores) -> Floats:
+        """`score`, from the members' scores."""
+        scores: Floats = members.weights_M @ members.scores_MJ
         return scores
 
     def member_scores(self, prompts: Sequence[str], responses: Sequence[str]) -> MemberScores:
@@ -133,7 +139,7 @@ class PairwiseCalibratedReward:
         prompts = [pair.prompt for pair in comparisons]
         chosen_MP = self._scores(prompts, [pair.chosen for pair in comparisons])
         rejected_MP = self._scores(prompts, [pair.rejected for pair in comparisons])
-        shares: Floats = self.weights_M @ ((np.sign(chosen_MP - rejected_MP) + 1) / 2)
+        shares: Floats = self.weights_M @ preferred(chosen_MP - rejected_MP)
         return shares
 
     def _scores(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
@@ -198,12 +204,11 @@ def _report(
     prompts = [pair.prompt for pair in holdout]
 
     def figure(name: str, errors_P: Floats) -> Figure:
-        error = clustered_standard_error(errors_P, prompts)
-        return Figure(name=name, value=float(errors_P.mean()), standard_error=error)
+        return mean_figure(name, errors_P, prompts)
 
     predicted_P = measured.shares(holdout)
-    margin_P = _margins(single, holdout)
-    voted_P = (np.sign(margin_P) + 1) / 2
+    margin_P = score_pairs(single, holdout).differences
+    voted_P = preferred(margin_P)
     figures = [
         Figure(name="members", value=float(len(measured.heads))),
         figure("calibration_error", (predicted_P - shares_P) ** 2),
@@ -250,12 +255,6 @@ def _curve(errors: Sequence[Figure], single: Figure) -> Curve:
             Series(name="best single model (bt_mlp)", y=[single.value] * len(errors)),
         ],
     )
-
-
-def _margins(model: RewardModel, comparisons: Sequence[Comparison]) -> Floats:
-    prompts = [pair.prompt for pair in comparisons]
-    chosen_P = model.score(prompts, [pair.chosen for pair in comparisons])
-    return chosen_P - model.score(prompts, [pair.rejected for pair in comparisons])
 
 
 def _sigmoid(values: Floats) -> Floats:

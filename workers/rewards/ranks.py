@@ -1,8 +1,17 @@
-"""Spearman's rank correlation."""
+"""Orders: which of two scores higher, and Spearman's rank correlation."""
 
 import numpy as np
 
 from workers.mechanism.arrays import Floats
+
+
+def preferred(differences: Floats) -> Floats:
+    """1 where the first of two scores is higher, ½ where both are the same, else 0; any shape.
+
+    `differences` are the first scores less the second.
+    """
+    found: Floats = (np.sign(differences) + 1) / 2
+    return found
 
 
 def average_ranks(values: Floats) -> Floats:

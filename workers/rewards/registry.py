@@ -103,11 +103,23 @@ class FittedRewardModel:
         """
         if len(prompts) != len(responses):
             raise ValueError(f"{len(prompts)} prompts but {len(responses)} responses")
-        scores = np.asarray(self.model.score(prompts, responses), dtype=np.float64)
-        if scores.shape != (len(responses),):
+        return self._checked(self.model.score(prompts, responses), len(responses))
+
+    def score_with_members(
+        self, prompts: Sequence[str], responses: Sequence[str]
+    ) -> tuple[Floats, MemberScores | None]:
+        """As `score` and `member_scores`; members, which may be neural, run once."""
+        if not isinstance(self.model, HasMembers):
+            return self.score(prompts, responses), None
+        members = self.model.member_scores(prompts, responses)
+        return self._checked(self.model.aggregated(members), len(responses)), members
+
+    def _checked(self, found: Floats, responses: int) -> Floats:
+        scores = np.asarray(found, dtype=np.float64)
+        if scores.shape != (responses,):
             raise BadReport(
                 f"reward model {self.method!r} returned scores of shape {scores.shape} for "
-                f"{len(responses)} responses"
+                f"{responses} responses"
             )
         return scores
 

@@ -44,12 +44,12 @@ class WeightAveragedReward(FineTunedReward):
     @classmethod
     def fit(cls, split: Split, method: WeightAveraged, context: FitContext) -> Fit:
         """Fit to the training pairs alone: once more on all of them would take twice as long."""
+        from workers.base_models import load_in_full_precision
         from workers.reward_training import fine_tuning
-        from workers.reward_training.network import load_base
         from workers.reward_training.weight_averaging import Starts, train_members
 
         revision = context.revision(method.base_model)
-        base = load_base(method.base_model, revision)
+        base = load_in_full_precision(method.base_model, revision)
         pairs = fine_tuning.drawn(split.train, method.max_pairs, method.seed)
         decided = [each for each in split.holdout if not each.is_tie]
         examples = fine_tuning.examples_of(base, pairs, method.max_tokens)

@@ -77,8 +77,10 @@ def _score(context: TaskContext[AnyJobInput], block: _Block) -> dict[str, Any]:
     try:
         model = FittedRewardModel.from_bytes(data)
         texts = block.prompts, block.responses
-        members = model.member_scores(*texts) if block.with_members else None
-        return {"scores": model.score(*texts), "members": members}
+        if not block.with_members:
+            return {"scores": model.score(*texts), "members": None}
+        scores, members = model.score_with_members(*texts)
+        return {"scores": scores, "members": members}
     except Exception as error:  # a reward model may fail in any way; only its owner bears it
         return _unusable(f"{type(error).__name__}: {error}")
 
