@@ -236,6 +236,15 @@ def test_a_file_that_is_no_safetensors_is_refused_and_never_run(
     assert error.value.param == "reward_model.file_id"
 
 
+def test_a_header_as_long_as_a_pickle_begins_is_still_a_header() -> None:
+    """0x0480 = 1152 bytes, little-endian: the file begins with the two bytes of a pickle."""
+    entry = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    text = json.dumps({SCORE: entry}).encode().ljust(1152)
+    data = len(text).to_bytes(8, "little") + text + b"\0" * 4
+    assert data[:2] == b"\x80\x04"
+    assert read_header(io.BytesIO(data)) == {SCORE: entry}
+
+
 def test_a_header_is_never_read_beyond_its_bound() -> None:
     class Endless(io.BytesIO):
         def seek(self, offset: int, whence: int = 0) -> int:

@@ -55,15 +55,13 @@ def read_header(file: BinaryIO, param: str = "file") -> dict[str, Any]:
     size = file.seek(0, 2)
     file.seek(0)
     start = file.read(8)
-    if start[:2] == b"PK" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05"):
-        _refuse("is a pickle, which could run code when it is loaded", param)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or length > min(size - 8, MAX_HEADER_BYTES):
-        _refuse(f"of {size} bytes names a header of {length}", param)
+        _refuse_unreadable(start, f"of {size} bytes names a header of {length}", param)
     try:
         header = json.loads(file.read(length))
     except (ValueError, RecursionError):
-        _refuse("has a header that isn't JSON", param)
+        _refuse_unreadable(start, "has a header that isn't JSON", param)
     if not isinstance(header, dict):
         _refuse("has a header that isn't a JSON object", param)
     for name, entry in _tensors(header).items():
@@ -76,6 +74,13 @@ def _refuse(reason: str, param: str) -> NoReturn:
         f"the file {reason}; an adapter is a file adapter_model.safetensors, as PEFT saves it",
         param=param,
     )
+
+
+def _refuse_unreadable(start: bytes, reason: str, param: str) -> NoReturn:
+    """Of safetensors too the first bytes, a length, may be as a pickle's: those come second."""
+    if start[:2] == b"PK" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05"):
+        _refuse("is a pickle, which could run code when it is loaded", param)
+    _refuse(reason, param)
 
 
 def _check_entry(name: str, entry: Any, data_bytes: int, param: str) -> None:
