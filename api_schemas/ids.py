@@ -38,6 +38,12 @@ EventId = Annotated[str, _identifier("evt")]
 AuditId = Annotated[str, _identifier("aud")]
 RewardModelId = Annotated[str, _identifier("rm")]
 RerankingId = Annotated[str, _identifier("rrk")]
+SigningKeyId = Annotated[str, _identifier("sgk")]
+PaymentId = Annotated[str, _identifier("pay")]
+CreditNoteId = Annotated[str, _identifier("cn")]
+WebhookEndpointId = Annotated[str, _identifier("whe")]
+WebhookMessageId = Annotated[str, _identifier("msg")]
+LogId = Annotated[str, _identifier("log")]
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 """A digest as `sha256:` and 64 hexadecimal digits."""

@@ -69,6 +69,9 @@ class StageProgress(Schema):
         description="The artifact that the stage left; null for groups, who could test guesses "
         "of others' reports by it."
     )
+    expired: bool = Field(
+        False, description="Whether that artifact is kept no longer; a retry makes it again."
+    )
 
 
 class Job(Schema):
@@ -165,13 +168,12 @@ class AuditInput(Schema):
     )
 
 
-class JobInput(Schema):
-    """Everything a job's stages depend on; nothing else may influence an outcome."""
+class RoundJob(Schema):
+    """The job of a round or an audit as it waits in the queue: its reports are sealed elsewhere."""
 
     round_id: RoundId
     announcement: Announcement
     announcement_digest: Sha256
-    reports: list[ReportInput] = Field(description="Sorted by group id.")
     audit: AuditInput | None = Field(None, description="Null for the job of the round itself.")
 
     @property
@@ -183,6 +185,12 @@ class JobInput(Schema):
         of its round's stages if it is an audit."""
         before = self.audit.round_stages if self.audit else {}
         return {**before, **finished}
+
+
+class JobInput(RoundJob):
+    """Everything that such a job's stages depend on; nothing else may influence an outcome."""
+
+    reports: list[ReportInput] = Field(description="Sorted by group id.")
 
 
 class RewardModelJobInput(Schema):
@@ -211,3 +219,4 @@ class RerankingJobInput(Schema):
 
 
 AnyJobInput = JobInput | RewardModelJobInput | RerankingJobInput
+QueuedJob = RoundJob | RewardModelJobInput | RerankingJobInput

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from api_schemas import examples
 from api_schemas.base import Schema, Timestamp
+from api_schemas.groups import ONE_LINE
 from api_schemas.ids import GroupId, ReportId, RoundId, Sha256
 from api_schemas.reward_models import RewardModelSpec
 
@@ -51,11 +52,39 @@ class Report(Schema):
     group_id: GroupId
     size: int
     reward_model: RewardModelSpec
-    digest: Sha256 = Field(description="sha256 of the canonical JSON of size and reward model.")
+    commitment: Sha256 = Field(
+        description="SHA-256 of domain, round, group, salt and the canonical JSON of size and "
+        "reward model. Keep it: the round's `commitment_root` and your receipt are bound to it."
+    )
+    salt: str = Field(description="32 random bytes in base 64, drawn anew for every report.")
     probe: ProbeResult | None = Field(
         description="Null where the reward model must be fitted first."
     )
     submitted_at: Timestamp
+    unsealed_at: Timestamp | None = Field(
+        None, description="When the operator first looked at the round's reports, after its close."
+    )
+
+
+class UnsealRequest(Schema):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"reason": "teachers dispute their invoice"}]}
+    )
+
+    reason: str = Field(
+        min_length=1, max_length=1000, pattern=ONE_LINE, description="Kept in the audit log."
+    )
+
+
+class UnsealedReports(Schema):
+    """All reports of a closed round."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.UNSEALED_REPORTS]})
+
+    object: Literal["unsealed_reports"] = "unsealed_reports"
+    round_id: RoundId
+    reason: str
+    reports: list[Report] = Field(description="Sorted by group id.")
 
 
 class ReportDeleted(Schema):

@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from api_schemas.errors import TruthtuneError
 from service.database import Database
+from service.vault import Vault
 
 
 class SchemaOutOfDate(TruthtuneError):
@@ -28,16 +29,19 @@ class DatabaseUnreachable(TruthtuneError):
     code = "database_unreachable"
 
 
-def upgrade(database: Database, revision: str = "head") -> None:
-    """Bring the schema to `revision`, whole or not at all."""
+def upgrade(database: Database, revision: str = "head", vault: Vault | None = None) -> None:
+    """Bring the schema to `revision`, whole or not at all.
+
+    `vault` is needed where reports are encrypted on the way; without it that raises TruthtuneError.
+    """
     with database.write() as session:
-        command.upgrade(_config(session.connection()), revision)
+        command.upgrade(_config(session.connection(), vault), revision)
 
 
-def downgrade(database: Database, revision: str) -> None:
+def downgrade(database: Database, revision: str, vault: Vault | None = None) -> None:
     """Take the schema back to `revision` (`base`: no tables); the data of what goes is lost."""
     with database.write() as session:
-        command.downgrade(_config(session.connection()), revision)
+        command.downgrade(_config(session.connection(), vault), revision)
 
 
 def current_revision(database: Database) -> str | None:
@@ -71,8 +75,9 @@ def _place(database: Database) -> str:
     return database.url.render_as_string(hide_password=True)
 
 
-def _config(connection: Connection | None = None) -> Config:
+def _config(connection: Connection | None = None, vault: Vault | None = None) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection
+    config.attributes["vault"] = vault
     return config

@@ -9,7 +9,13 @@ from service.auth import Principal
 from service.tables import AuditRow
 
 
-def record(session: Session, actor: Principal | str, action: str, subject: str) -> None:
+def record(
+    session: Session,
+    actor: Principal | str,
+    action: str,
+    subject: str,
+    reason: str | None = None,
+) -> None:
     """Note what `actor` did: a principal, or a process such as `coordinator`.
 
     `action` is a noun and a verb in the past, as in `round.opened`; `subject` is an id.
@@ -21,6 +27,7 @@ def record(session: Session, actor: Principal | str, action: str, subject: str) 
             actor=name,
             action=action,
             subject=subject,
+            reason=reason,
             created_at=datetime.now(UTC),
         )
     )

@@ -8,7 +8,9 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from service.database import Database
+from service.rate_limits import RateLimits
 from service.settings import Settings
+from service.vault import Vault
 from workers.artifacts import ArtifactStore
 
 # A request waits for its transaction without holding a thread, and holds a connection only once it
@@ -25,6 +27,8 @@ class AppState:
     database: Database
     artifacts: ArtifactStore
     key_secret: bytes = field(repr=False)
+    vault: Vault = field(repr=False)
+    rate_limits: RateLimits
 
 
 def _state(request: Request) -> AppState:

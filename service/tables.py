@@ -10,6 +10,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    LargeBinary,
     MetaData,
     String,
     TypeDecorator,
@@ -53,6 +54,7 @@ class Base(DeclarativeBase):
         datetime: UtcDateTime(),
         dict[str, Any]: JSON(),
         list[Any]: JSON(),
+        bytes: LargeBinary(),
         str: String(255),
     }
 
@@ -73,8 +75,23 @@ class KeyRow(Base):
     group_id: Mapped[str | None] = mapped_column(ForeignKey("groups.id"))
     name: Mapped[str]
     secret_hmac: Mapped[str] = mapped_column(unique=True)
+    access: Mapped[str] = mapped_column(default="full")
     created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    successor_id: Mapped[str | None]
+
+
+class SigningKeyRow(Base):
+    """An Ed25519 key of the service; the newest signs, those before are kept to verify."""
+
+    __tablename__ = "signing_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    public_key: Mapped[str] = mapped_column(unique=True)
+    sealed_private_key: Mapped[bytes]
+    created_at: Mapped[datetime]
+    retired_at: Mapped[datetime | None]
 
 
 class FileRow(Base):
@@ -103,6 +120,7 @@ class RoundRow(Base):
     opens_at: Mapped[datetime | None]
     closes_at: Mapped[datetime | None]
     failure: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    commitment_root: Mapped[str | None]
     created_at: Mapped[datetime]
     opened_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
@@ -110,16 +128,17 @@ class RoundRow(Base):
 
 
 class ReportRow(Base):
+    """`sealed` holds the encrypted report with all that was found of it; the commitment is salted,
+    so that it tells nothing of the report."""
+
     __tablename__ = "reports"
     __table_args__ = (UniqueConstraint("round_id", "group_id"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
     round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"))
     group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"))
-    payload: Mapped[dict[str, Any]]
-    digest: Mapped[str]
-    probe: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    pinned: Mapped[dict[str, Any]]
+    sealed: Mapped[bytes]
+    commitment: Mapped[str] = mapped_column(unique=True)
     submitted_at: Mapped[datetime]
 
 
@@ -127,7 +146,7 @@ class JobRow(Base):
     """A job and its lease. A write needs the row's `fencing_token`, which each claim raises.
 
     A round has one job of kind `round`, and any number of kind `audit`; other kinds have an owner
-    instead of a round.
+    instead of a round. `input` of a round's job lacks the reports, which stay sealed in their rows.
     """
 
     __tablename__ = "jobs"
@@ -260,21 +279,70 @@ class RerankingRow(Base):
 
 
 class InvoiceRow(Base):
+    """A draft has no number; numbers are gap-free in the order in which invoices are opened."""
+
     __tablename__ = "invoices"
     __table_args__ = (UniqueConstraint("round_id", "group_id"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    number: Mapped[int] = mapped_column(unique=True)
+    number: Mapped[int | None] = mapped_column(unique=True)
     round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"))
     group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"), index=True)
     status: Mapped[str]
     amount_micro_units: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str]
     created_at: Mapped[datetime]
+    opened_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class InvoicePaymentRow(Base):
+    """Append-only: money that moved outside of the service, as the operator recorded it."""
+
+    __tablename__ = "invoice_payments"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    invoice_id: Mapped[str] = mapped_column(ForeignKey("invoices.id"), index=True)
+    amount_micro_units: Mapped[int] = mapped_column(BigInteger)
+    reference: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class CreditNoteRow(Base):
+    """Append-only: takes back a part of an invoice, or all of it."""
+
+    __tablename__ = "credit_notes"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(unique=True)
+    invoice_id: Mapped[str] = mapped_column(ForeignKey("invoices.id"), index=True)
+    amount_micro_units: Mapped[int] = mapped_column(BigInteger)
+    reason: Mapped[str] = mapped_column(String(1000))
+    created_at: Mapped[datetime]
+
+
+class LedgerEntryRow(Base):
+    """Append-only: a double entry, and its link in the chain of hashes.
+
+    `hash` covers the hash before, and the entry with its postings; `signature` signs the chain up
+    to here, null for entries older than signatures.
+    """
+
+    __tablename__ = "ledger_entries"
+
+    sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    entry_key: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str]
+    invoice_id: Mapped[str] = mapped_column(ForeignKey("invoices.id"), index=True)
+    created_at: Mapped[datetime]
+    previous_hash: Mapped[str]
+    hash: Mapped[str]
+    signing_key_id: Mapped[str | None] = mapped_column(ForeignKey("signing_keys.id"))
+    signature: Mapped[str | None]
 
 
 class PostingRow(Base):
-    """Double entry, append-only: the rows of one `entry_key` sum to zero in each currency."""
+    """Append-only: the rows of one `entry_key` sum to zero in each currency."""
 
     __tablename__ = "postings"
     __table_args__ = (
@@ -292,6 +360,8 @@ class PostingRow(Base):
 
 
 class ReceiptRow(Base):
+    """Append-only. The signature is null for receipts older than signatures."""
+
     __tablename__ = "receipts"
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -299,7 +369,54 @@ class ReceiptRow(Base):
     group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"), index=True)
     body: Mapped[dict[str, Any]]
     body_digest: Mapped[str]
+    signing_key_id: Mapped[str | None]
+    signature: Mapped[str | None]
     created_at: Mapped[datetime]
+
+
+class WebhookEndpointRow(Base):
+    """Where an owner (a group's id, or `operator`) wants to be told of its own events.
+
+    While a message is on its way to it, the endpoint is held until `held_until`; each claim raises
+    the fencing token. Afterwards that is when it was let go. The key before signs as well for a
+    while after a rotation.
+    """
+
+    __tablename__ = "webhook_endpoints"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner_id: Mapped[str] = mapped_column(index=True)
+    url: Mapped[str] = mapped_column(String(2000))
+    event_types: Mapped[list[Any]]
+    status: Mapped[str]
+    public_key: Mapped[str]
+    sealed_private_key: Mapped[bytes]
+    previous_public_key: Mapped[str | None]
+    previous_sealed_private_key: Mapped[bytes | None]
+    previous_expires_at: Mapped[datetime | None]
+    fencing_token: Mapped[int] = mapped_column(BigInteger, default=0)
+    held_until: Mapped[datetime | None]
+    paused_until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
+class WebhookMessageRow(Base):
+    """The outbox: written in the transaction of what it tells, sent afterwards until it arrives."""
+
+    __tablename__ = "webhook_messages"
+    __table_args__ = (Index("ix_webhook_messages_due", "endpoint_id", "status", "next_attempt_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhook_endpoints.id"))
+    type: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    status: Mapped[str]
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime | None]
+    last_status: Mapped[int | None]
+    last_error: Mapped[str | None] = mapped_column(String(1000))
+    created_at: Mapped[datetime]
+    delivered_at: Mapped[datetime | None]
 
 
 class IdempotencyRow(Base):
@@ -323,8 +440,17 @@ class AuditRow(Base):
     actor: Mapped[str]
     action: Mapped[str]
     subject: Mapped[str]
+    reason: Mapped[str | None] = mapped_column(String(1000))
     created_at: Mapped[datetime]
 
 
-APPEND_ONLY_TABLES = ("job_events", "postings", "audit_log")
+APPEND_ONLY_TABLES = (
+    "job_events",
+    "postings",
+    "audit_log",
+    "ledger_entries",
+    "invoice_payments",
+    "credit_notes",
+    "receipts",
+)
 """Guarded by triggers that refuse UPDATE and DELETE, on SQLite and PostgreSQL."""

@@ -22,6 +22,7 @@ from api_schemas.jobs import (
     ProgressEvent,
     RerankingJobInput,
     RewardModelJobInput,
+    RoundJob,
     StageName,
 )
 from api_schemas.rounds import RoundFailure
@@ -29,8 +30,10 @@ from service.database import database_now
 from service.jobs import events, queue
 from service.jobs.choice import next_job
 from service.jobs.repository import kind_of, stage_digests
+from service.reports import repository as reports
 from service.rounds import lifecycle
 from service.tables import JobRow, JobStageRow, RoundRow
+from service.vault import DamagedSeal, Vault
 
 JOB_CANCELLED = RoundFailure(
     code="job_cancelled", message="the operator cancelled the job; it can be retried"
@@ -41,9 +44,14 @@ _UNREADABLE = RoundFailure(
     message="this version can't read the job, which another one made; retry it with that",
 )
 
-_INPUTS: dict[JobKind, type[JobInput] | type[RewardModelJobInput] | type[RerankingJobInput]] = {
-    "round": JobInput,
-    "audit": JobInput,
+_DAMAGED = (
+    "a report can't be opened: it was changed in the database, or this coordinator has another "
+    "TRUTHTUNE_SEAL_KEY than the API; retry the job once that is mended"
+)
+
+_INPUTS: dict[JobKind, type[RoundJob] | type[RewardModelJobInput] | type[RerankingJobInput]] = {
+    "round": RoundJob,
+    "audit": RoundJob,
     "reward_model": RewardModelJobInput,
     "reranking": RerankingJobInput,
 }
@@ -74,11 +82,14 @@ class Claim:
         return self.job
 
 
-def claim(session: Session, owner: str, lease_seconds: float, max_attempts: int) -> Claim | None:
+def claim(
+    session: Session, vault: Vault, owner: str, lease_seconds: float, max_attempts: int
+) -> Claim | None:
     """The next job that nobody holds, now held by `owner` for `lease_seconds`; None if none.
 
-    Jobs found on the way are ended if they are to be cancelled, have used up `max_attempts` claims,
-    or hold an input that this version can't read.
+    Its reports are unsealed for the workers. Jobs found on the way are ended if they are to be
+    cancelled, have used up `max_attempts` claims, hold an input that this version can't read, or
+    reports that can't be opened.
     """
     while True:
         now = database_now(session)
@@ -90,8 +101,8 @@ def claim(session: Session, owner: str, lease_seconds: float, max_attempts: int)
             _end(session, round_row, row, "cancelled", JOB_CANCELLED)
         elif row.attempts >= max_attempts:
             _end(session, round_row, row, "failed", _too_many(row.attempts))
-        elif (job := _read_input(row)) is None:
-            _end(session, round_row, row, "failed", _UNREADABLE)
+        elif isinstance(job := _read_input(session, vault, row), RoundFailure):
+            _end(session, round_row, row, "failed", job)
         else:
             _take(session, round_row, row, owner, now, lease_seconds)
             digests = stage_digests(session, row.id)
@@ -129,7 +140,7 @@ def start_stage(session: Session, held: Claim, stage: StageName) -> None:
     if row is None:
         session.add(JobStageRow(job_id=held.job_id, stage=stage, started_at=now))
     else:
-        row.started_at = now
+        row.started_at, row.finished_at = now, None  # finished before, if what it left expired
     event = ProgressEvent(type="stage_started", message=f"{stage} started", data={"stage": stage})
     events.append(session, held.job_id, event, now)
 
@@ -224,11 +235,23 @@ def _take(
     events.append(session, row.id, event, now)
 
 
-def _read_input(row: JobRow) -> AnyJobInput | None:
+def _read_input(session: Session, vault: Vault, row: JobRow) -> AnyJobInput | RoundFailure:
+    """What the job starts from, or why nothing can."""
     try:
-        return _INPUTS[kind_of(row)].model_validate(row.input)
+        queued = _INPUTS[kind_of(row)].model_validate(row.input)
+        if not isinstance(queued, RoundJob):
+            return queued
+        return JobInput(
+            round_id=queued.round_id,
+            announcement=queued.announcement,
+            announcement_digest=queued.announcement_digest,
+            audit=queued.audit,
+            reports=reports.job_inputs(session, vault, queued.round_id),
+        )
     except ValidationError:
-        return None
+        return _UNREADABLE
+    except DamagedSeal as error:
+        return RoundFailure(code=error.code, message=_DAMAGED)
 
 
 def _lock_job(session: Session, held: Claim) -> JobRow:

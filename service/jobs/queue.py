@@ -8,18 +8,19 @@ from sqlalchemy.orm import Session
 from api_schemas.errors import Conflict
 from api_schemas.ids import new_id
 from api_schemas.jobs import (
-    AnyJobInput,
     EventType,
-    JobInput,
     JobKind,
     JobStatus,
     ProgressEvent,
+    QueuedJob,
+    RoundJob,
 )
 from api_schemas.rounds import RoundFailure
 from service.database import database_now
 from service.jobs import events
 from service.jobs.repository import FINISHED, kind_of
 from service.tables import JobRow
+from service.webhooks import notices
 
 _ASKED_FOR: dict[JobKind, str] = {
     "round": "the round closed",
@@ -35,7 +36,7 @@ _SUCCESSES: dict[JobKind, str] = {
 }
 
 
-def enqueue(session: Session, job: AnyJobInput, owner_id: str | None = None) -> str:
+def enqueue(session: Session, job: QueuedJob, owner_id: str | None = None) -> str:
     """Queue a job; gives its id.
 
     It is either a round's, which the caller has locked, closed or settled, or an owner's.
@@ -44,7 +45,7 @@ def enqueue(session: Session, job: AnyJobInput, owner_id: str | None = None) -> 
     row = JobRow(
         id=new_id("job"),
         kind=job.kind,
-        round_id=job.round_id if isinstance(job, JobInput) else None,
+        round_id=job.round_id if isinstance(job, RoundJob) else None,
         owner_id=owner_id,
         status="queued",
         input=job.model_dump(mode="json"),
@@ -127,6 +128,7 @@ def finish(
         ),
         now,
     )
+    notices.job_ended(session, row)
 
 
 def _end_message(row: JobRow, status: JobStatus) -> str:

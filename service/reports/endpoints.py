@@ -11,10 +11,10 @@ from api_schemas.reports import Report, ReportDeleted
 from service.auth import GroupMember, Principal
 from service.bodies import StrictRoute
 from service.database import database_now
-from service.dependencies import ReadSession, WriteSession
+from service.dependencies import ReadSession, State, WriteSession
 from service.errors import problem_responses
 from service.reports import repository
-from service.reports.sealing import Sealed
+from service.reports.sealing import Checked
 from service.rounds import repository as rounds
 
 router = APIRouter(prefix="/rounds/{round_id}/report", tags=["reports"], route_class=StrictRoute)
@@ -22,20 +22,27 @@ router = APIRouter(prefix="/rounds/{round_id}/report", tags=["reports"], route_c
 
 @router.put("", summary="Submit or replace your report", responses=problem_responses(404, 409))
 def put_report(
-    round_id: RoundId, principal: GroupMember, sealed: Sealed, session: WriteSession
+    round_id: RoundId,
+    principal: GroupMember,
+    checked: Checked,
+    state: State,
+    session: WriteSession,
 ) -> Report:
     """Your group's size and reward model, as often as you like while the round is open; the last
-    one counts. A reward model that needs no fitting is tried on a few samples at once. Nobody else
-    sees the report, nor that there is one, until the round closes. Group keys only."""
+    one counts. A reward model that needs no fitting is tried on a few samples at once. The report
+    is stored encrypted; nobody else sees it, nor that there is one, until the round closes. Keep
+    the `commitment` of the answer. Group keys only."""
     now = _require_open(session, principal, round_id)
-    return repository.put_report(session, round_id, principal.owner_id, sealed, now)
+    return repository.put_report(session, state.vault, round_id, principal.owner_id, checked, now)
 
 
 @router.get("", summary="Show your report", responses=problem_responses(404))
-def get_report(round_id: RoundId, principal: GroupMember, session: ReadSession) -> Report:
+def get_report(
+    round_id: RoundId, principal: GroupMember, state: State, session: ReadSession
+) -> Report:
     """Your group's report in this round, also after the close. Group keys only."""
     rounds.get_round(session, principal, round_id)
-    return repository.get_report(session, round_id, principal.owner_id)
+    return repository.get_report(session, state.vault, round_id, principal.owner_id)
 
 
 @router.delete("", summary="Withdraw your report", responses=problem_responses(404, 409))

@@ -1,58 +1,97 @@
-"""SQL of reports. A group sees its own; all of a round's are read only to make its job."""
+"""SQL of reports. A group sees its own; all of a round's are read only to run its job, and by the
+operator in an audited act after the close."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from api_schemas.commitments import PathStep, merkle_path, merkle_root
 from api_schemas.errors import NotFound
 from api_schemas.ids import new_id
 from api_schemas.jobs import ReportInput
 from api_schemas.reports import Report
-from service.reports.sealing import SealedReport
-from service.tables import ReportRow
+from service.reports.sealing import CheckedReport, SealedContent, seal, to_seal, unseal
+from service.tables import AuditRow, ReportRow, RoundRow
+from service.vault import DamagedSeal, Vault
+
+UNSEALED = "reports.unsealed"
+"""The action that the audit log has once the operator has looked."""
 
 
 def put_report(
-    session: Session, round_id: str, group_id: str, sealed: SealedReport, now: datetime
+    session: Session,
+    vault: Vault,
+    round_id: str,
+    group_id: str,
+    checked: CheckedReport,
+    now: datetime,
 ) -> Report:
     """Insert, or replace the group's report of the round, which the caller has locked."""
     row = _find(session, round_id, group_id)
     if row is None:
         row = ReportRow(id=new_id("rep"), round_id=round_id, group_id=group_id)
         session.add(row)
-    row.payload = sealed.body.model_dump(mode="json")
-    row.digest = sealed.digest
-    row.probe = sealed.probe.model_dump(mode="json") if sealed.probe else None
-    row.pinned = sealed.pinned.model_dump(mode="json")
+    content = to_seal(checked)
+    row.sealed = seal(vault, round_id, group_id, content)
+    row.commitment = content.commitment(round_id, group_id)
     row.submitted_at = now
-    return _report(row)
+    return _report(row, content, None)
 
 
-def get_report(session: Session, round_id: str, group_id: str) -> Report:
-    return _report(_found(session, round_id, group_id))
+def get_report(session: Session, vault: Vault, round_id: str, group_id: str) -> Report:
+    """Raises NotFound, or DamagedSeal."""
+    row = _found(session, round_id, group_id)
+    return _report(row, _content(vault, row), _unsealed_at(session, round_id))
 
 
 def delete_report(session: Session, round_id: str, group_id: str) -> None:
     session.delete(_found(session, round_id, group_id))
 
 
-def job_inputs(session: Session, round_id: str) -> list[ReportInput]:
-    """All reports of a round as the workers get them, sorted by group id."""
-    rows = session.scalars(
-        select(ReportRow).where(ReportRow.round_id == round_id).order_by(ReportRow.group_id)
-    )
-    return [
-        ReportInput.model_validate(
-            {
-                **row.payload,
-                "group_id": row.group_id,
-                "report_digest": row.digest,
-                "pinned": row.pinned,
-            }
-        )
-        for row in rows
-    ]
+def all_reports(session: Session, vault: Vault, round_id: str) -> list[Report]:
+    """All of a round, sorted by group id. Raises DamagedSeal."""
+    unsealed_at = _unsealed_at(session, round_id)
+    rows = _rows(session, round_id)
+    return [_report(row, _content(vault, row), unsealed_at) for row in rows]
+
+
+def job_inputs(session: Session, vault: Vault, round_id: str) -> list[ReportInput]:
+    """All reports of a closed round as the workers get them, sorted by group id.
+
+    Raises DamagedSeal, also if a report came, went or was exchanged since the root was published.
+    """
+    rows = _rows(session, round_id)
+    root = session.scalar(select(RoundRow.commitment_root).where(RoundRow.id == round_id))
+    if not rows or _root_of(rows) != root:
+        raise DamagedSeal(f"the reports of round {round_id} are not those of its commitment_root")
+    return [_job_input(row, _content(vault, row)) for row in rows]
+
+
+def commitments(session: Session, round_id: str) -> list[str]:
+    """To all reports of a round, in no order that says whose is which."""
+    return sorted(row.commitment for row in _rows(session, round_id))
+
+
+def inclusion(session: Session, round_id: str) -> dict[str, tuple[str, list[PathStep]]]:
+    """Of every group that reported: its commitment, and the path from there to the round's root."""
+    rows = _rows(session, round_id)
+    everyone = [row.commitment for row in rows]
+    return {row.group_id: (row.commitment, merkle_path(everyone, row.commitment)) for row in rows}
+
+
+def _root_of(rows: Sequence[ReportRow]) -> str | None:
+    """None if a commitment is none any more."""
+    try:
+        return merkle_root([row.commitment for row in rows])
+    except ValueError:
+        return None
+
+
+def _rows(session: Session, round_id: str) -> Sequence[ReportRow]:
+    of_round = select(ReportRow).where(ReportRow.round_id == round_id)
+    return session.scalars(of_round.order_by(ReportRow.group_id)).all()
 
 
 def _find(session: Session, round_id: str, group_id: str) -> ReportRow | None:
@@ -68,15 +107,39 @@ def _found(session: Session, round_id: str, group_id: str) -> ReportRow:
     return row
 
 
-def _report(row: ReportRow) -> Report:
-    return Report.model_validate(
-        {
-            "id": row.id,
-            "round_id": row.round_id,
-            "group_id": row.group_id,
-            **row.payload,
-            "digest": row.digest,
-            "probe": row.probe,
-            "submitted_at": row.submitted_at,
-        }
+def _unsealed_at(session: Session, round_id: str) -> datetime | None:
+    looked = (AuditRow.action == UNSEALED) & (AuditRow.subject == round_id)
+    return session.scalar(select(func.min(AuditRow.created_at)).where(looked))
+
+
+def _content(vault: Vault, row: ReportRow) -> SealedContent:
+    """Raises DamagedSeal, also for an older report of the same group in the place of its last."""
+    content = unseal(vault, row.round_id, row.group_id, row.sealed)
+    if content.commitment(row.round_id, row.group_id) != row.commitment:
+        raise DamagedSeal(f"report {row.id} is not the one that its commitment is to")
+    return content
+
+
+def _job_input(row: ReportRow, content: SealedContent) -> ReportInput:
+    return ReportInput(
+        group_id=row.group_id,
+        size=content.report.size,
+        reward_model=content.report.reward_model,
+        report_digest=content.digest,
+        pinned=content.pinned,
+    )
+
+
+def _report(row: ReportRow, content: SealedContent, unsealed_at: datetime | None) -> Report:
+    return Report(
+        id=row.id,
+        round_id=row.round_id,
+        group_id=row.group_id,
+        size=content.report.size,
+        reward_model=content.report.reward_model,
+        commitment=row.commitment,
+        salt=content.salt,
+        probe=content.probe,
+        submitted_at=row.submitted_at,
+        unsealed_at=unsealed_at,
     )

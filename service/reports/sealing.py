@@ -1,10 +1,14 @@
-"""From what a group sends to the report that is stored: checked, pinned, probed, digested."""
+"""From what a group sends to the report that is stored: checked, pinned, probed, sealed."""
 
+import base64
+import secrets
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends
 
+from api_schemas.base import Schema
+from api_schemas.commitments import SALT_BYTES, commitment
 from api_schemas.errors import InvalidInput
 from api_schemas.ids import RoundId
 from api_schemas.reports import ProbeResult, ReportPut
@@ -16,37 +20,74 @@ from service.files.content import read_prompts
 from service.reports.probe import PROBE_PROMPTS, probe
 from service.reward_models.pinning import pin
 from service.rounds import repository as rounds
+from service.vault import Vault
 from workers.artifacts import canonical_json, sha256_of
 
 
 @dataclass(frozen=True)
-class SealedReport:
+class CheckedReport:
     """A report that fits its round; whether the round still takes it is for the write to see."""
 
     body: ReportPut
-    digest: str
     probe: ProbeResult | None
     pinned: PinnedInputs
 
 
-def _sealed(
+def _checked(
     round_id: RoundId, body: ReportPut, principal: GroupMember, state: State
-) -> SealedReport:
+) -> CheckedReport:
     """Runs before the write transaction: scoring a probe may take a second."""
     with state.database.read() as session:
         announcement = rounds.get_round(session, principal, round_id).announcement
     _check_size(body.size, announcement)
     pinned = pin(state, principal, body.reward_model)
     prompts = read_prompts(state.artifacts, announcement.prompts_sha256, PROBE_PROMPTS)
-    return SealedReport(
+    return CheckedReport(
         body=body,
-        digest=sha256_of(canonical_json(body.model_dump(mode="json"))),
         probe=probe(body.reward_model, [line.prompt for line in prompts]),
         pinned=pinned,
     )
 
 
-Sealed = Annotated[SealedReport, Depends(_sealed)]
+Checked = Annotated[CheckedReport, Depends(_checked)]
+
+
+class SealedContent(Schema):
+    """What the encrypted column of a report's row holds."""
+
+    report: ReportPut
+    salt: str
+    probe: ProbeResult | None
+    pinned: PinnedInputs
+
+    @property
+    def digest(self) -> str:
+        """Of the report alone. Whoever has it can test guesses, so that it stays with the job."""
+        return sha256_of(canonical_json(self.report.model_dump(mode="json")))
+
+    def commitment(self, round_id: str, group_id: str) -> str:
+        salt = base64.b64decode(self.salt)
+        return commitment(round_id, group_id, salt, self.report.model_dump(mode="json"))
+
+
+def to_seal(checked: CheckedReport) -> SealedContent:
+    """The report with a salt of its own."""
+    salt = base64.b64encode(secrets.token_bytes(SALT_BYTES)).decode()
+    return SealedContent(report=checked.body, salt=salt, probe=checked.probe, pinned=checked.pinned)
+
+
+def seal(vault: Vault, round_id: str, group_id: str, content: SealedContent) -> bytes:
+    data = canonical_json(content.model_dump(mode="json"))
+    return vault.seal(data, *_context(round_id, group_id))
+
+
+def unseal(vault: Vault, round_id: str, group_id: str, sealed: bytes) -> SealedContent:
+    """Raises DamagedSeal unless it is what was sealed for this round and group."""
+    return SealedContent.model_validate_json(vault.open(sealed, *_context(round_id, group_id)))
+
+
+def _context(round_id: str, group_id: str) -> tuple[str, str, str]:
+    return ("report", round_id, group_id)
 
 
 def _check_size(size: int, announcement: Announcement) -> None:

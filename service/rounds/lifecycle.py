@@ -4,13 +4,15 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from api_schemas.commitments import merkle_root
 from api_schemas.errors import Conflict
-from api_schemas.jobs import JobInput
+from api_schemas.jobs import RoundJob
 from api_schemas.rounds import Announcement, RoundFailure, RoundState
 from service.database import database_now
 from service.jobs import queue
 from service.reports import repository as reports
 from service.tables import RoundRow
+from service.webhooks import notices
 
 TRANSITIONS: dict[RoundState, frozenset[RoundState]] = {
     "draft": frozenset({"open", "cancelled"}),
@@ -41,6 +43,7 @@ def move(session: Session, row: RoundRow, to: RoundState) -> None:
         row.settled_at = now
     if to != "failed":
         row.failure = None
+    notices.round_moved(session, row, to)
 
 
 def open_for_reports(session: Session, row: RoundRow) -> None:
@@ -56,11 +59,17 @@ def open_for_reports(session: Session, row: RoundRow) -> None:
 
 
 def close(session: Session, row: RoundRow) -> None:
-    """End the reports of an open, locked round and queue its job.
+    """End the reports of an open, locked round, publish the root of their commitments, and queue
+    its job.
 
     Raises Conflict before an announced deadline: groups may rely on it. A round without reports
     fails at once.
     """
+    if row.state == "failed":  # its job may be tried again; its reports ended once
+        raise Conflict(
+            f"round {row.id} is failed; retry its job, if it has one: it was closed already",
+            code="illegal_transition",
+        )
     now = database_now(session)
     if row.state == "open" and row.closes_at is not None and now < row.closes_at:
         raise Conflict(
@@ -69,17 +78,17 @@ def close(session: Session, row: RoundRow) -> None:
             code="deadline_not_reached",
         )
     move(session, row, "closed")
-    inputs = reports.job_inputs(session, row.id)
-    if not inputs:
+    commitments = reports.commitments(session, row.id)
+    if not commitments:
         fail(session, row, RoundFailure(code="no_reports", message="no group reported"))
         return
+    row.commitment_root = merkle_root(commitments)
     queue.enqueue(
         session,
-        JobInput(
+        RoundJob(
             round_id=row.id,
             announcement=Announcement.model_validate(row.announcement),
             announcement_digest=row.announcement_digest,
-            reports=inputs,
         ),
     )
 

@@ -102,6 +102,7 @@ def _round(row: RoundRow, job_id: str | None, model_id: str | None) -> Round:
             "state": row.state,
             "announcement": row.announcement,
             "announcement_digest": row.announcement_digest,
+            "commitment_root": row.commitment_root,
             "job_id": job_id,
             "model_id": model_id,
             "failure": row.failure,

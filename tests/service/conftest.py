@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute
 from starlette.testclient import TestClient
 from support import (
     PROMPTS,
+    SEAL_KEY,
     Connect,
     MakeGroup,
     OpenRound,
@@ -86,6 +87,13 @@ def new_postgres_database(postgres_admin_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def fresh_postgres_database(postgres_admin_url: str) -> Iterator[str]:
+    """A fresh, migrated PostgreSQL database for one test that chooses its databases itself."""
+    with _new_postgres_database(postgres_admin_url) as url:
+        yield url
+
+
+@pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     yield database
@@ -98,7 +106,9 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
         home=tmp_path / "home",
         database_url=database_url,
         key_secret=KEY_SECRET,
+        seal_key=SEAL_KEY,
         max_upload_bytes=200_000,
+        base_models=f"{Settings().base_models},{tmp_path / 'models'}",
     )
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
+from support import VAULT, report_body
 
+from api_schemas.amounts import payment_micro_units
 from api_schemas.audits import AuditCreate, Audited, AuditLine, AuditResult
 from api_schemas.ids import new_id
 from api_schemas.jobs import JobInput, ReportInput
@@ -18,6 +20,7 @@ from api_schemas.outcomes import (
     Valued,
     WorldOutcome,
 )
+from api_schemas.reports import ReportPut
 from api_schemas.reward_models import PinnedInputs
 from api_schemas.rounds import Announcement
 from service.audits import publishing, requesting
@@ -27,11 +30,11 @@ from service.dependencies import AppState
 from service.jobs import leases
 from service.ledger import posting
 from service.models.archive import build_archive
+from service.reports.sealing import CheckedReport, seal, to_seal
 from service.rounds import lifecycle
 from service.rounds.repository import add_round
 from service.tables import GroupRow, JobEventRow, JobRow, ReportRow, RoundRow
 from workers.artifacts import ArtifactStore, sha256_of
-from workers.mechanism.amounts import payment_micro_units
 
 DIGEST = sha256_of(b"some bytes")
 ARCHIVE = ModelFile(name="adapter.zip", bytes=1, sha256=DIGEST)
@@ -86,7 +89,7 @@ def claim(
     database: Database, owner: str = "first", lease_seconds: float = LEASE_SECONDS
 ) -> leases.Claim:
     with database.write() as session:
-        held = leases.claim(session, owner, lease_seconds, max_attempts=3)
+        held = leases.claim(session, VAULT, owner, lease_seconds, max_attempts=3)
     assert held is not None
     return held
 
@@ -173,7 +176,7 @@ def settle(
 ) -> None:
     with database.write() as session:
         leases.start_stage(session, held, "settle")
-        posting.settle(session, held, found, archive, DIGEST)
+        posting.settle(session, VAULT, held, found, archive, DIGEST)
 
 
 def settled_round(state: AppState, group_ids: list[str] | None = None) -> str:
@@ -230,14 +233,14 @@ def _audit_line(report: ReportInput, strategy: str, gain: float, unpaid: float) 
 
 
 def _report(session: Session, round_id: str, group_id: str, size: int) -> ReportRow:
-    features = [{"type": "keywords", "words": ["please"]}]
+    body = ReportPut.model_validate(report_body(size))
+    content = to_seal(CheckedReport(body, None, PinnedInputs()))
     return ReportRow(
         id=new_id("rep"),
         round_id=round_id,
         group_id=group_id,
-        payload={"size": size, "reward_model": {"type": "lexical", "features": features}},
-        digest=sha256_of(group_id.encode()),
-        pinned=PinnedInputs().model_dump(),
+        sealed=seal(VAULT, round_id, group_id, content),
+        commitment=content.commitment(round_id, group_id),
         submitted_at=database_now(session),
     )
 

@@ -1,5 +1,6 @@
 """What the service's tests send, and short ways past the API to set a scene."""
 
+import base64
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,8 +13,13 @@ from api_schemas.groups import Scope
 from service.auth import hmac_of, new_secret
 from service.dependencies import AppState
 from service.groups import repository
+from service.vault import Vault
 
+SEAL_KEY = base64.b64encode(bytes(range(32))).decode()
+VAULT = Vault(bytes(range(32)))
 PROMPTS = ["red sun", "green rain", "blue"]
+PAIRS = [{"prompt": f"red {n}", "chosen": "sun", "rejected": "rain"} for n in range(10)]
+"""The fewest that a reward model can be fitted to."""
 
 Connect = Callable[[str], TestClient]
 MakeGroup = Callable[[str], tuple[str, TestClient]]

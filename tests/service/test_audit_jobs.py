@@ -29,6 +29,7 @@ from scenes import (
 )
 from sqlalchemy import select
 from starlette.testclient import TestClient
+from support import VAULT
 
 from api_schemas.audits import Audited
 from api_schemas.errors import RoundFailed
@@ -168,7 +169,7 @@ def test_an_audit_beyond_its_attempts_leaves_the_round_settled(
         claim(database)
         let_leases_expire(database)
     with database.write() as session:
-        assert leases.claim(session, "fourth", 30, max_attempts=3) is None
+        assert leases.claim(session, VAULT, "fourth", 30, max_attempts=3) is None
     assert status(database, job_id) == "failed"
     round_ = round_of(database, job_id)
     assert (round_.state, round_.failure) == ("settled", None)

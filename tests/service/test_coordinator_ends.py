@@ -29,6 +29,7 @@ from scenes import (
     queue_job,
 )
 from sqlalchemy import update
+from support import VAULT
 
 from api_schemas.jobs import StageName
 from service import coordinator
@@ -85,7 +86,7 @@ def test_a_stopped_coordinator_gives_its_job_back_at_once_and_free_of_charge(
     with running(quick, cluster):
         until(lambda: "train" in cluster.ran)
     with database.write() as session:
-        held = leases.claim(session, "another", 30, max_attempts=1)
+        held = leases.claim(session, VAULT, "another", 30, max_attempts=1)
     assert held is not None
     assert (held.job_id, held.attempt) == (job_id, 1)
     assert list(held.digests) == ["fit_rewards", "sample_pool", "score", "solve"]
@@ -119,7 +120,7 @@ def test_a_coordinator_that_lost_its_lease_stops_and_writes_no_more(
         with database.write() as session:
             past = database_now(session) - timedelta(seconds=1)
             session.execute(update(JobRow).values(lease_expires_at=past))
-            assert leases.claim(session, "another", 30, max_attempts=9) is not None
+            assert leases.claim(session, VAULT, "another", 30, max_attempts=9) is not None
         until(should_stop)
         stopped.set()
         raise StageCancelled

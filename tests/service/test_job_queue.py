@@ -17,6 +17,7 @@ from scenes import (
 )
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
+from support import VAULT
 
 from api_schemas.jobs import ProgressEvent
 from api_schemas.rounds import RoundFailure
@@ -252,7 +253,7 @@ def test_a_stage_that_died_starts_anew_and_its_time_is_the_last_attempts(
 def test_a_round_has_one_job(database: Database) -> None:
     with database.write() as session:
         round_id = add_closed_round(session, add_groups(session, 1))
-        job = leases.claim(session, "first", LEASE_SECONDS, 3)
+        job = leases.claim(session, VAULT, "first", LEASE_SECONDS, 3)
         assert job is not None
         assert job.job.round_id == round_id
     with pytest.raises(Exception, match=r"(?i)unique"), database.write() as session:
@@ -267,7 +268,7 @@ def _finish_first_stage(database: Database, held: Claim) -> None:
 
 def _try_claim(database: Database, owner: str) -> Claim | None:
     with database.write() as session:
-        return leases.claim(session, owner, LEASE_SECONDS, max_attempts=3)
+        return leases.claim(session, VAULT, owner, LEASE_SECONDS, max_attempts=3)
 
 
 def _rows(database: Database, job_id: str) -> tuple[JobRow, RoundRow]:

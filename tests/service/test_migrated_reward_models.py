@@ -8,6 +8,7 @@ import pytest
 from scenes import announcement, queue_job
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from support import VAULT
 
 import migrations
 from api_schemas.ids import new_id
@@ -18,10 +19,8 @@ from service.tables import (
     JobEventRow,
     JobRow,
     JobStageRow,
-    ReportRow,
     RerankingRow,
     RewardModelRow,
-    RoundRow,
 )
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -33,16 +32,16 @@ GROUPS = ["grp_" + "0" * 26, "grp_" + "1" * 26]
 def test_reports_and_the_inputs_of_jobs_keep_the_digest_of_their_file(database: Database) -> None:
     migrations.downgrade(database, "0002")
     _insert_second_version(database)
-    migrations.upgrade(database)
+    migrations.upgrade(database, "0003")
     nothing: dict[str, Any] = {"files": {}, "base_models": {}, "reward_models": {}}
     with database.read() as session:
-        reports = session.scalars(select(ReportRow).order_by(ReportRow.group_id)).all()
-        assert [report.pinned for report in reports] == [nothing, nothing | {"files": {FILE: SHA}}]
-        assert [report.payload["size"] for report in reports] == [1, 2]
+        columns = "pinned, payload" if database.is_sqlite else "pinned::text, payload::text"
+        rows = session.execute(text(f"SELECT {columns} FROM reports ORDER BY group_id")).all()
+        pinned = [json.loads(row[0]) for row in rows]
+        assert pinned == [nothing, nothing | {"files": {FILE: SHA}}]
+        assert [json.loads(row[1])["size"] for row in rows] == [1, 2]
         job = JobInput.model_validate(session.get_one(JobRow, JOB).input)
-        assert [report.pinned.model_dump() for report in job.reports] == [
-            report.pinned for report in reports
-        ]
+        assert [report.pinned.model_dump() for report in job.reports] == pinned
     migrations.downgrade(database, "0002")
     with database.read() as session:
         digests = session.scalars(text("SELECT data_sha256 FROM reports ORDER BY group_id"))
@@ -50,7 +49,7 @@ def test_reports_and_the_inputs_of_jobs_keep_the_digest_of_their_file(database: 
         stored = session.scalar(select(JobRow.input))
         assert [report["data_sha256"] for report in stored["reports"]] == [None, SHA]
         assert all("pinned" not in report for report in stored["reports"])
-    migrations.upgrade(database)
+    migrations.upgrade(database, vault=VAULT)
     migrations.require_current_schema(database)
 
 
@@ -92,14 +91,14 @@ def test_a_downgrade_takes_reward_models_with_it_and_leaves_the_rounds_jobs(
                 created_at=NOW,
             )
         )
-    migrations.downgrade(database, "0002")
+    migrations.downgrade(database, "0002", VAULT)
     with database.read() as session:
         assert session.scalars(text("SELECT id FROM jobs")).all() == [own]
         assert session.scalars(text("SELECT job_id FROM job_events")).all() == [own]
         assert session.scalars(text("SELECT job_id FROM job_stages")).all() == []
     with pytest.raises(DBAPIError, match="append-only"), database.write() as session:
         session.execute(text("DELETE FROM job_events"))
-    migrations.upgrade(database)
+    migrations.upgrade(database, vault=VAULT)
     migrations.require_current_schema(database)
 
 
@@ -128,14 +127,10 @@ def _insert_second_version(database: Database) -> None:
     job = {"round_id": ROUND, "announcement": announced, "announcement_digest": SHA}
     with database.write() as session:
         session.add_all(GroupRow(id=id_, name=id_, created_at=NOW) for id_ in GROUPS)
-        session.add(
-            RoundRow(
-                id=ROUND, state="settled", announcement={}, announcement_digest="", created_at=NOW
-            )
-        )
         session.flush()
         connection = session.connection()
         at = NOW.replace(tzinfo=None) if database.is_sqlite else NOW
+        connection.execute(text(_ROUND_OF_0002), {"id": ROUND, "at": at})
         for report in reports:
             payload = {"size": report["size"], "reward_model": report["reward_model"]}
             row = {"id": f"rep_{report['size']}", "payload": json.dumps(payload), "at": at}
@@ -147,6 +142,10 @@ def _insert_second_version(database: Database) -> None:
         )
 
 
+_ROUND_OF_0002 = (
+    "INSERT INTO rounds (id, state, announcement, announcement_digest, created_at) "
+    "VALUES (:id, 'settled', '{}', '', :at)"
+)
 _REPORT_OF_0002 = (
     "INSERT INTO reports (id, round_id, group_id, payload, digest, data_sha256, submitted_at) "
     "VALUES (:id, :round_id, :group_id, :payload, :report_digest, :data_sha256, :at)"

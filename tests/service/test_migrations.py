@@ -16,14 +16,18 @@ from service.tables import (
     APPEND_ONLY_TABLES,
     AuditRow,
     Base,
+    CreditNoteRow,
     GroupRow,
     IncentiveAuditRow,
+    InvoicePaymentRow,
     InvoiceRow,
     JobEventRow,
     JobRow,
     JobStageRow,
+    LedgerEntryRow,
     OutcomeRow,
     PostingRow,
+    ReceiptRow,
     RoundRow,
 )
 
@@ -245,9 +249,30 @@ def _fill(database: Database) -> None:
         invoice_id=invoice.id,
         created_at=NOW,
     )
-    entry = AuditRow(id=new_id("log"), actor="a", action="b", subject="c", created_at=NOW)
+    logged = AuditRow(id=new_id("log"), actor="a", action="b", subject="c", created_at=NOW)
+    money = {"invoice_id": invoice.id, "amount_micro_units": 1, "created_at": NOW}
+    payment = InvoicePaymentRow(id=new_id("pay"), reference="", **money)
+    note = CreditNoteRow(id=new_id("cn"), number=1, reason="", **money)
+    entry = LedgerEntryRow(
+        sequence=1,
+        entry_key="invoice",
+        kind="",
+        invoice_id=invoice.id,
+        created_at=NOW,
+        previous_hash="",
+        hash="",
+    )
+    receipt = ReceiptRow(
+        id=new_id("rcpt"),
+        invoice_id=invoice.id,
+        group_id=group.id,
+        body={},
+        body_digest="",
+        created_at=NOW,
+    )
+    appended = [event, posting, logged, payment, note, entry, receipt]
     with database.write() as session:
-        for rows in ([group, round_], [job, invoice], [event, posting, entry]):
+        for rows in ([group, round_], [job, invoice], appended):
             session.add_all(rows)
             session.flush()
 

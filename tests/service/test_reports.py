@@ -9,10 +9,19 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 from starlette.testclient import TestClient
-from support import MakeGroup, OpenRound, UploadPrompts, report_body, round_body, upload_jsonl
+from support import (
+    VAULT,
+    MakeGroup,
+    OpenRound,
+    UploadPrompts,
+    report_body,
+    round_body,
+    upload_jsonl,
+)
 
 from service.database import database_now
 from service.dependencies import AppState
+from service.reports.repository import job_inputs
 from service.rounds import lifecycle
 from service.tables import JobRow, ReportRow, RoundRow
 
@@ -32,16 +41,17 @@ def test_a_report_is_probed_and_shown_to_its_group(
     assert group.get(url).json() == report
 
 
-def test_the_last_report_counts_and_has_its_own_digest(
+def test_the_last_report_counts_and_has_its_own_commitment(
     make_group: MakeGroup, open_round: OpenRound, state: AppState
 ) -> None:
     _, group = make_group("teachers")
     url = _url(open_round())
     first = group.put(url, json=report_body(size=3)).json()
     second = group.put(url, json=report_body(size=4)).json()
-    assert first["digest"] != second["digest"]
+    assert first["commitment"] != second["commitment"]
     assert group.get(url).json() == second
-    assert group.put(url, json=report_body(size=3)).json()["digest"] == first["digest"]
+    again = group.put(url, json=report_body(size=3)).json()
+    assert again["commitment"] != first["commitment"], "the salt is new, so equals can't be told"
     assert _count(state) == 1
 
 
@@ -248,7 +258,7 @@ def test_every_report_that_was_accepted_is_in_the_job(
         close()
     with state.database.read() as session:
         job = session.scalars(select(JobRow)).one()
-    counted = {report["group_id"] for report in job.input["reports"]}
+        counted = {report.group_id for report in job_inputs(session, VAULT, job.round_id)}
     assert counted == {group_id for group_id, status in answers.items() if status == 200}
     assert set(answers.values()) <= {200, 409}
 

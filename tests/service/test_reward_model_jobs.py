@@ -10,7 +10,7 @@ from reward_model_scenes import CONTENT, create, fitted, publish, ready, rerank
 from scenes import DIGEST, claim, event_types, let_leases_expire, queue_audit, settled_round
 from scenes import queue_job as queue_round
 from starlette.testclient import TestClient
-from support import MakeGroup
+from support import VAULT, MakeGroup
 
 from api_schemas.errors import InvalidInput
 from api_schemas.jobs import RerankingJobInput
@@ -207,7 +207,7 @@ def test_a_fit_beyond_its_attempts_fails(group: TestClient, database: Database) 
         claim(database)
         let_leases_expire(database)
     with database.write() as session:
-        assert leases.claim(session, "fourth", 30, max_attempts=3) is None
+        assert leases.claim(session, VAULT, "fourth", 30, max_attempts=3) is None
     job = group.get(f"/v1/jobs/{made['job_id']}").json()
     assert (job["status"], job["error"]["code"]) == ("failed", "too_many_attempts")
 
@@ -243,7 +243,7 @@ def test_coordinators_at_once_take_different_jobs(group: TestClient, database: D
     def take(owner: str) -> None:
         barrier.wait()
         with database.write() as session:
-            held = leases.claim(session, owner, 30, max_attempts=3)
+            held = leases.claim(session, VAULT, owner, 30, max_attempts=3)
         if held is not None:
             taken.append(held.job_id)
 

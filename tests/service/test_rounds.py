@@ -8,6 +8,8 @@ import pytest
 from sqlalchemy import select, update
 from starlette.testclient import TestClient
 from support import (
+    PAIRS,
+    VAULT,
     MakeGroup,
     OpenRound,
     UploadPrompts,
@@ -17,9 +19,10 @@ from support import (
 )
 
 from api_schemas.errors import Conflict
-from api_schemas.jobs import JobInput
+from api_schemas.jobs import RoundJob
 from api_schemas.rounds import Announcement, RoundState
 from service.dependencies import AppState
+from service.reports.repository import job_inputs
 from service.rounds import lifecycle, repository
 from service.tables import AuditRow, JobRow, RoundRow
 from workers import base_models
@@ -122,10 +125,11 @@ def test_the_close_queues_a_job_with_every_report_in_order(
     assert closed.json()["job_id"] is not None
     with state.database.read() as session:
         job = session.get_one(JobRow, closed.json()["job_id"])
-    job_input = JobInput.model_validate(job.input)
-    assert job_input.announcement_digest == opened["announcement_digest"]
-    assert [report.group_id for report in job_input.reports] == sorted(group_ids)
-    assert {report.group_id: report.size for report in job_input.reports} == {
+        reports = job_inputs(session, VAULT, opened["id"])
+    assert RoundJob.model_validate(job.input).announcement_digest == opened["announcement_digest"]
+    assert "reports" not in job.input
+    assert [report.group_id for report in reports] == sorted(group_ids)
+    assert {report.group_id: report.size for report in reports} == {
         group_id: number for number, group_id in enumerate(group_ids, start=1)
     }
 
@@ -135,8 +139,7 @@ def test_the_job_names_the_bytes_of_a_preference_file(
 ) -> None:
     round_id = open_round()["id"]
     _, group = make_group("teachers")
-    pairs = [{"prompt": "red", "chosen": "sun", "rejected": "rain"}]
-    file = upload_jsonl(group, "preferences", pairs)
+    file = upload_jsonl(group, "preferences", PAIRS)
     spec = {
         "type": "preference_data",
         "file_id": file["id"],
@@ -145,10 +148,10 @@ def test_the_job_names_the_bytes_of_a_preference_file(
     put = group.put(f"/v1/rounds/{round_id}/report", json={"size": 2, "reward_model": spec})
     assert put.status_code == 200
     assert put.json()["probe"] is None
-    job_id = operator.post(f"/v1/rounds/{round_id}/close").json()["job_id"]
+    operator.post(f"/v1/rounds/{round_id}/close")
     with state.database.read() as session:
-        job_input = JobInput.model_validate(session.get_one(JobRow, job_id).input)
-    assert job_input.reports[0].pinned.files == {file["id"]: file["sha256"]}
+        (report,) = job_inputs(session, VAULT, round_id)
+    assert report.pinned.files == {file["id"]: file["sha256"]}
 
 
 def test_a_round_closed_without_reports_fails_with_the_reason(

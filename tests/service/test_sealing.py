@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
-from support import MakeGroup, OpenRound, report_body, upload_jsonl
+from support import PAIRS, MakeGroup, OpenRound, report_body, upload_jsonl
 
 PREFIXES = {
     "audit_id": "aud",
@@ -20,7 +20,12 @@ PREFIXES = {
     "receipt_id": "rcpt",
     "reranking_id": "rrk",
     "reward_model_id": "rm",
+    "webhook_endpoint_id": "whe",
 }
+
+
+# Of the one request, and of how many its own key has sent.
+OF_ONE = ("x-request-id", "ratelimit")
 
 
 @pytest.fixture
@@ -95,7 +100,7 @@ def test_a_report_replaced_keeps_its_id_and_a_withdrawn_one_leaves_no_trace(
 def _report_in_every_way(group: TestClient, round_id: str) -> list[dict[str, Any]]:
     """A preference file's report, with a reward model made ahead, then a lexical one."""
     url = f"/v1/rounds/{round_id}/report"
-    file = upload_jsonl(group, "preferences", [{"prompt": "a", "chosen": "b", "rejected": "c"}])
+    file = upload_jsonl(group, "preferences", PAIRS)
     fitted = {
         "type": "preference_data",
         "file_id": file["id"],
@@ -121,7 +126,7 @@ def _all_answers(app: FastAPI, client: TestClient, round_id: str) -> dict[str, A
         url = path.replace("{round_id}", round_id).replace("{name}", "name")
         url = re.sub(r"\{(\w+)\}", lambda found: f"{PREFIXES[found[1]]}_{'0' * 26}", url)
         answer = client.get(url)
-        headers = {name: value for name, value in answer.headers.items() if name != "x-request-id"}
+        headers = {name: value for name, value in answer.headers.items() if name not in OF_ONE}
         answers[path] = (answer.status_code, headers, _timeless(answer.json()))
     return answers
 
