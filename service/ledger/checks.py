@@ -3,19 +3,14 @@
 Every group reads why a round failed, so a reason tells of no group and no amount.
 """
 
-import math
-
 import numpy as np
 
+from api_schemas.amounts import is_sum, payment_micro_units
 from api_schemas.errors import RoundFailed
 from api_schemas.jobs import JobInput
 from api_schemas.outcomes import GroupOutcome, Outcome
 from api_schemas.rounds import MAX_EXACT_INTEGER, Announcement
-from workers.mechanism.amounts import payment_micro_units
 from workers.mechanism.payments import negative_payments
-
-_ROUNDING = 1e-9
-"""Relative error that a sum of the figures may carry; they are float64's own sums."""
 
 
 def require_settleable(job: JobInput, outcome: Outcome) -> None:
@@ -69,8 +64,7 @@ def _require_surcharge(group: GroupOutcome, announced: Announcement) -> None:
 
 
 def _require_sum(name: str, found: float, terms: list[float], formula: str) -> None:
-    scale = max(map(abs, terms))
-    if not math.isclose(found, math.fsum(terms), rel_tol=_ROUNDING, abs_tol=_ROUNDING * scale):
+    if not is_sum(found, terms):
         raise _inconsistent(f"a {name} is not {formula}")
 
 

@@ -5,24 +5,24 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from api_schemas.ids import new_id
-from api_schemas.jobs import ReportInput
 from api_schemas.models import ModelFile
 from api_schemas.outcomes import GroupOutcome, Outcome, Valued
 from service import audit
 from service.database import database_now
 from service.jobs import leases
-from service.ledger import repository
+from service.ledger.chain import lock_books
 from service.ledger.checks import require_settleable
-from service.ledger.receipts import make_receipt
+from service.ledger.opening import open_drafts
+from service.ledger.receipts import read_settled_round
 from service.models.repository import add_model
 from service.outcomes.repository import add_outcome, takes_part
-from service.tables import InvoiceRow, PostingRow
-
-REVENUE = "operator:revenue"
+from service.tables import InvoiceRow
+from service.vault import Vault
 
 
 def settle(
     session: Session,
+    vault: Vault,
     held: leases.Claim,
     valued: Valued,
     archive: ModelFile,
@@ -30,9 +30,11 @@ def settle(
 ) -> None:
     """Write everything that a settled round leaves, and end its job, in the caller's transaction.
 
-    `archive` and `outcome_digest` name artifacts made before. Raises RoundFailed if the outcome may
-    not be settled, LeaseLost or CancelRequested if the job is no longer to be settled; whatever it
-    raises, the caller rolls back. A round is settled once: its rows' unique keys see to that.
+    `archive` and `outcome_digest` name artifacts made before. Invoices are opened at once, unless
+    the announcement leaves that to the operator. Raises RoundFailed if the outcome may not be
+    settled, DamagedSeal if the reports are not those of the close, LeaseLost or CancelRequested if
+    the job is no longer to be settled; whatever it raises, the caller rolls back. A round is
+    settled once: its rows' unique keys see to that.
     """
     outcome, job = valued.outcome, held.round_job
     require_settleable(job, outcome)
@@ -49,60 +51,34 @@ def settle(
         archive,
         now,
     )
-    reports = {report.group_id: report for report in job.reports}
-    next_number = repository.lock_last_number(session) + 1
-    for number, group in enumerate(_by_id(takes_part(outcome.groups)), start=next_number):
-        _bill(session, outcome, group, reports[group.group_id], number, now)
+    drafts = _drafts(outcome, now)
+    session.add_all(drafts)
+    if job.announcement.invoicing == "automatic":
+        lock_books(session)
+        settled = read_settled_round(session, outcome.round_id)
+        open_drafts(session, vault, settled, drafts, database_now(session))
     leases.succeed(session, held)
     audit.record(session, "coordinator", "round.settled", outcome.round_id)
 
 
-def _bill(
-    session: Session,
-    outcome: Outcome,
-    group: GroupOutcome,
-    report: ReportInput,
-    number: int,
-    now: datetime,
-) -> None:
-    amount = group.amount_micro_units
-    assert amount is not None, "require_settleable has seen to it"
-    invoice = InvoiceRow(
-        id=new_id("inv"),
-        number=number,
-        round_id=outcome.round_id,
-        group_id=group.group_id,
-        status="open" if amount else "paid",
-        amount_micro_units=amount,
-        currency=outcome.currency,
-        created_at=now,
-    )
-    session.add(invoice)
-    session.flush()
-    if amount:
-        session.add_all(_entry(invoice))
-    session.add(make_receipt(outcome, group, report, invoice, now))
-
-
-def _entry(invoice: InvoiceRow) -> list[PostingRow]:
-    """The group owes the amount (is owed it, if negative), the operator earns it: the sum is 0."""
-    amounts = {
-        f"receivable:{invoice.group_id}": invoice.amount_micro_units,
-        REVENUE: -invoice.amount_micro_units,
-    }
+def _drafts(outcome: Outcome, now: datetime) -> list[InvoiceRow]:
+    """Sorted by group; and by id, so that lists by id are lists by number."""
+    groups = sorted(takes_part(outcome.groups), key=lambda group: group.group_id)
+    ids = sorted(new_id("inv") for _ in groups)
     return [
-        PostingRow(
-            id=new_id("pst"),
-            entry_key=f"invoice:{invoice.round_id}:{invoice.group_id}",
-            account=account,
-            amount_micro_units=amount,
-            currency=invoice.currency,
-            invoice_id=invoice.id,
-            created_at=invoice.created_at,
-        )
-        for account, amount in amounts.items()
+        _draft(outcome, group, invoice_id, now)
+        for group, invoice_id in zip(groups, ids, strict=True)
     ]
 
 
-def _by_id(groups: list[GroupOutcome]) -> list[GroupOutcome]:
-    return sorted(groups, key=lambda group: group.group_id)
+def _draft(outcome: Outcome, group: GroupOutcome, invoice_id: str, now: datetime) -> InvoiceRow:
+    assert group.amount_micro_units is not None, "require_settleable has seen to it"
+    return InvoiceRow(
+        id=invoice_id,
+        round_id=outcome.round_id,
+        group_id=group.group_id,
+        status="draft",
+        amount_micro_units=group.amount_micro_units,
+        currency=outcome.currency,
+        created_at=now,
+    )

@@ -1,12 +1,19 @@
 """Invoices and receipts over HTTP: each tenant sees its own, and a receipt can be checked."""
 
 import pytest
-from scenes import queue_job, settle_next
+from scenes import claim, queue_job, settle, settle_next, valued
+from sqlalchemy import select, update
 from starlette.testclient import TestClient
 from support import MakeGroup
 
+from api_schemas.commitments import root_of_path
+from api_schemas.ids import new_id
 from api_schemas.ledger import ReceiptBody
+from service.database import database_now
 from service.dependencies import AppState
+from service.signing import is_signed
+from service.tables import IncentiveAuditRow, JobRow, LedgerEntryRow, ReportRow, RoundRow
+from service.vault import DamagedSeal
 from workers.artifacts import canonical_json, sha256_of
 
 
@@ -44,22 +51,78 @@ def test_another_groups_invoice_and_receipt_are_not_found(
         assert outsider.get(f"/v1/{kind}/{one['id']}").status_code == 404
 
 
-def test_a_receipts_digest_is_that_of_its_body_and_its_arithmetic_holds(
+def test_a_receipts_arithmetic_and_inclusion_hold(operator: TestClient, state: AppState) -> None:
+    queue_job(state.database)
+    held = settle_next(state)
+    round_ = operator.get(f"/v1/rounds/{held.job.round_id}").json()
+    for receipt in operator.get("/v1/receipts").json()["data"]:
+        body = ReceiptBody.model_validate(receipt["body"])
+        assert body.others_welfare_without is not None
+        assert body.others_welfare_with is not None
+        difference = body.others_welfare_without - body.others_welfare_with
+        assert body.payment == body.others_welfare_difference == difference
+        assert body.utility == body.size * body.valuation - body.payment
+        assert body.amount_micro_units == body.payment * body.price_per_unit_micro_units
+        assert body.announcement_digest == held.job.announcement_digest
+        assert body.commitment_root == round_["commitment_root"]
+        assert root_of_path(body.report_commitment, body.commitment_path) == body.commitment_root
+
+
+def test_a_receipt_names_its_groups_own_commitment_and_certificate(
+    make_group: MakeGroup, operator: TestClient, state: AppState
+) -> None:
+    members = dict(make_group(name) for name in ("teachers", "pupils", "parents"))
+    queue_job(state.database, sorted(members))
+    round_id = settle_next(state).job.round_id
+    _add_finished_audit(state, round_id)  # audits come later, and leave the digest true
+    for client in members.values():
+        (receipt,) = client.get("/v1/receipts").json()["data"]
+        report = client.get(f"/v1/rounds/{round_id}/report").json()
+        assert receipt["body"]["report_commitment"] == report["commitment"]
+        certificate = client.get(f"/v1/rounds/{round_id}/certificate").json()
+        assert certificate["audited"] is not None
+        shown = sha256_of(canonical_json(certificate | {"audited": None}))
+        assert receipt["body"]["certificate_digest"] == shown
+
+
+def test_a_receipt_is_signed_and_one_changed_byte_breaks_it(
+    client: TestClient, operator: TestClient, state: AppState
+) -> None:
+    queue_job(state.database)
+    settle_next(state)
+    (key,) = client.get("/v1/keys/signing").json()["data"]
+    for receipt in operator.get("/v1/receipts").json()["data"]:
+        assert receipt["body_digest"] == sha256_of(canonical_json(receipt["body"]))
+        assert receipt["signature"]["key_id"] == key["id"]
+        signature = receipt["signature"]["signature"]
+        assert is_signed(receipt["body"], signature, key["public_key"])
+        changed = receipt["body"] | {"amount_micro_units": 500_001}
+        assert not is_signed(changed, signature, key["public_key"])
+
+
+def test_a_receipt_holds_the_ledgers_head_that_its_invoice_made(
     operator: TestClient, state: AppState
 ) -> None:
     queue_job(state.database)
-    held = settle_next(state)
-    for receipt in operator.get("/v1/receipts").json()["data"]:
-        body = ReceiptBody.model_validate(receipt["body"])
-        assert receipt["body_digest"] == sha256_of(canonical_json(receipt["body"]))
-        assert body.others_welfare_without is not None
-        assert body.others_welfare_with is not None
-        assert body.payment == body.others_welfare_without - body.others_welfare_with
-        assert body.utility == body.size * body.valuation - body.payment
-        assert body.amount_micro_units == body.payment * body.price_per_unit_micro_units
-        reported = {report.group_id: report.report_digest for report in held.job.reports}
-        assert body.report_digest == reported[body.group_id]
-        assert body.announcement_digest == held.job.announcement_digest
+    with state.database.read() as session:
+        groups = session.scalars(select(ReportRow.group_id).order_by(ReportRow.group_id)).all()
+    settle_next(state, {groups[0]: 0.0, groups[2]: 0.0})
+    receipts = operator.get("/v1/receipts").json()["data"]
+    heads = {each["body"]["group_id"]: each["body"]["ledger_head"] for each in receipts}
+    with state.database.read() as session:
+        (entry,) = session.scalars(select(LedgerEntryRow)).all()
+    own = {"sequence": 1, "hash": entry.hash}
+    # The first, of 0, is from before anything was posted; the third from after.
+    assert [heads[group] for group in groups] == [None, own, own]
+
+
+def test_reports_that_are_not_those_of_the_close_are_not_settled(state: AppState) -> None:
+    queue_job(state.database)
+    held = claim(state.database)
+    with state.database.write() as session:
+        session.execute(update(RoundRow).values(commitment_root="sha256:" + "0" * 64))
+    with pytest.raises(DamagedSeal, match="not those of its root"):
+        settle(state.database, held, valued(held.job))
 
 
 @pytest.mark.parametrize(("members", "shown"), [(2, False), (3, True)])
@@ -74,7 +137,7 @@ def test_a_receipt_shows_the_others_welfare_only_where_there_are_three_groups(
         body = receipt["body"]
         assert (body["others_welfare_without"] is not None) is shown
         assert (body["others_welfare_with"] is not None) is shown
-        assert body["payment"] == 0.5
+        assert body["others_welfare_difference"] == body["payment"] == 0.5
 
 
 def test_numbers_go_on_from_one_round_to_the_next(operator: TestClient, state: AppState) -> None:
@@ -83,3 +146,18 @@ def test_numbers_go_on_from_one_round_to_the_next(operator: TestClient, state: A
         settle_next(state)
     numbers = [invoice["number"] for invoice in operator.get("/v1/invoices").json()["data"]]
     assert numbers == [6, 5, 4, 3, 2, 1]
+
+
+def _add_finished_audit(state: AppState, round_id: str) -> None:
+    with state.database.write() as session:
+        job_id = session.scalars(select(JobRow.id).where(JobRow.round_id == round_id)).one()
+        audit = IncentiveAuditRow(
+            id=new_id("aud"),
+            round_id=round_id,
+            job_id=job_id,
+            settings={},
+            result_digest="sha256:" + "0" * 64,
+            largest_gain=0.5,
+            created_at=database_now(session),
+        )
+        session.add(audit)

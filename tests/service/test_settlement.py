@@ -21,6 +21,7 @@ from scenes import (
 )
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
+from support import VAULT
 
 from api_schemas.errors import RoundFailed
 from api_schemas.outcomes import Outcome, Valued
@@ -28,7 +29,7 @@ from service.database import Database
 from service.jobs import leases, queue
 from service.jobs.leases import CancelRequested, Claim, LeaseLost
 from service.ledger import posting
-from service.ledger.posting import REVENUE
+from service.ledger.balances import REVENUE
 from service.tables import (
     InvoiceRow,
     JobRow,
@@ -80,6 +81,19 @@ def test_an_excluded_group_gets_no_invoice(database: Database, held: Claim) -> N
     settle(database, held, valued(held.job, excluded={excluded: "sample 3 has no score"}))
     assert excluded not in _invoices(database)
     assert _counts(database) == [1, 1, 2, 4, 2]
+
+
+def test_manual_invoicing_leaves_drafts_without_numbers_postings_and_receipts(
+    database: Database,
+) -> None:
+    queue_job(database, invoicing="manual")
+    held = claim(database)
+    settle(database, held, valued(held.job))
+    assert _counts(database) == [1, 1, 3, 0, 0]
+    assert {status for status, _ in _invoices(database).values()} == {"draft"}
+    with database.read() as session:
+        assert session.scalars(select(InvoiceRow.number)).all() == [None] * 3
+        assert session.get_one(RoundRow, held.job.round_id).state == "settled"
 
 
 def test_settling_twice_is_impossible(database: Database, held: Claim) -> None:
@@ -267,7 +281,7 @@ def _settle_and_break_off(database: Database, held: Claim, found: Valued) -> Non
     def break_off() -> None:
         with database.write() as session:
             leases.start_stage(session, held, "settle")
-            posting.settle(session, held, found, ARCHIVE, DIGEST)
+            posting.settle(session, VAULT, held, found, ARCHIVE, DIGEST)
             raise _PowerCutError
 
     with pytest.raises(_PowerCutError):
