@@ -1,7 +1,10 @@
 """Tuned models: LoRA adapters in PEFT's format."""
 
+import hashlib
+from collections.abc import Iterable
 from typing import Literal
 
+import rfc8785
 from pydantic import ConfigDict
 
 from api_schemas import examples
@@ -26,3 +29,9 @@ class Model(Schema):
     adapter_digest: Sha256
     files: list[ModelFile]
     created_at: Timestamp
+
+
+def adapter_digest(files: Iterable[ModelFile]) -> str:
+    """One digest for all of the adapter's files: of their names and sha256."""
+    by_name = {file.name: file.sha256 for file in files}
+    return f"sha256:{hashlib.sha256(rfc8785.dumps(by_name)).hexdigest()}"

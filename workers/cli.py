@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from api_schemas.errors import InvalidInput
+from api_schemas.receipt_checks import Finding, Revaluation
 
 app = typer.Typer(no_args_is_help=True, help="Base models, and the mechanism on its own.")
 base_model = typer.Typer(no_args_is_help=True, help="Base models that rounds start from.")
@@ -90,6 +91,22 @@ def audit_game(
     except InvalidInput as error:
         typer.echo(f"truthtune: {' '.join(error.message.split())}", err=True)
         raise typer.Exit(2) from None
+
+
+@app.command("revalue-receipt", hidden=True)
+def revalue_receipt(
+    stated: Annotated[str, typer.Argument(help="A `Revaluation` as JSON.")],
+    adapter: Annotated[Path, typer.Argument(help="Folder of the delivered adapter.")],
+    pool: Annotated[Path, typer.Argument(help="The pool artifact.")],
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Files that the reward model is made from.")
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="How far a valuation may be off.")] = 0.0,
+) -> list[Finding]:
+    """The part of `truthtune receipt verify` that runs the model; that prints what this returns."""
+    from workers.receipts.revaluation import revalue
+
+    return revalue(Revaluation.model_validate_json(stated), adapter, pool, data or [], tolerance)
 
 
 if __name__ == "__main__":

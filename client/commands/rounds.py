@@ -12,6 +12,7 @@ from client.commands.context import (
     AsJson,
     connect,
     console,
+    print_json,
     print_many,
     print_one,
     read_document,
@@ -93,6 +94,23 @@ def outcome(context: typer.Context, round_id: str, as_json: AsJson = False) -> N
 
 
 @app.command()
+def unseal(
+    context: typer.Context,
+    round_id: str,
+    reason: Annotated[str, typer.Option(help="Kept in the audit log, and every group is told.")],
+    as_json: AsJson = False,
+) -> None:
+    """Look at the reports of a closed round (operator)."""
+    with connect(context) as client:
+        found = client.rounds.unseal_reports(round_id, reason)
+    if as_json:
+        print_one(found, as_json)
+        return
+    for report in found.reports:
+        print_one(report, as_json)
+
+
+@app.command()
 def certificate(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
     """What a false report gains at most, what that rests on, and all digests."""
     with connect(context) as client:
@@ -103,6 +121,22 @@ def certificate(context: typer.Context, round_id: str, as_json: AsJson = False) 
     screen = console()
     for part in certificate_parts(found, {}):
         screen.print(part, soft_wrap=True)
+
+
+@app.command()
+def pool(
+    context: typer.Context,
+    round_id: str,
+    file: Annotated[Path, typer.Argument(help="Where to put it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Download the responses that payments were computed on, checked by sha256."""
+    with connect(context) as client:
+        target = client.rounds.download_pool(round_id, file)
+    if as_json:
+        print_json({"round_id": round_id, "file": str(target)})
+    else:
+        typer.echo(target)
 
 
 def _print_outcome(outcome: Outcome) -> None:

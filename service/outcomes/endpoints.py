@@ -1,6 +1,7 @@
-"""Routes of a round's outcome and of its certificate."""
+"""Routes of a round's outcome, of its certificate, and of the pool that both rest on."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from starlette.responses import Response
 
 from api_schemas.certificates import Certificate
 from api_schemas.ids import RoundId
@@ -8,6 +9,7 @@ from api_schemas.outcomes import Outcome
 from service import audit
 from service.auth import CurrentPrincipal
 from service.dependencies import State
+from service.downloads import DOWNLOAD_RESPONSES, stored_response
 from service.errors import problem_responses
 from service.outcomes import certificates, repository
 
@@ -42,3 +44,21 @@ def get_certificate(round_id: RoundId, principal: CurrentPrincipal, state: State
         certificate = certificates.get_certificate(session, principal, round_id)
         audit.record(session, principal, "certificate.read", round_id)
         return certificate
+
+
+@router.get(
+    "/pool",
+    summary="Download a round's pool",
+    response_class=Response,
+    responses=DOWNLOAD_RESPONSES | problem_responses(404, 409, 416),
+)
+def get_pool(
+    round_id: RoundId, request: Request, principal: CurrentPrincipal, state: State
+) -> Response:
+    """The responses that payments were computed on, whose sha256 is the `pool_digest` of outcome
+    and receipts: one safetensors file of tokens, texts and base weights. It was drawn before any
+    report was read. A Conflict until the round is settled. For the groups of the round that were
+    not excluded, and the operator. Answers `Range`, `If-Range` and `If-None-Match`."""
+    with state.database.read() as session:
+        digest = repository.pool_digest(session, principal, round_id)
+    return stored_response(request, state.artifacts, digest, f"{round_id}-pool.safetensors")

@@ -48,6 +48,14 @@ def get_outcome(session: Session, principal: Principal, round_id: str) -> Outcom
     return outcome if principal.is_operator else _as_seen_by(outcome, principal.owner_id)
 
 
+def pool_digest(session: Session, principal: Principal, round_id: str) -> str:
+    """Raises as `get_outcome`, and NotFound for a group that was excluded."""
+    outcome = get_outcome(session, principal, round_id)
+    if not principal.is_operator and not takes_part(outcome.groups):
+        raise NotFound(f"you took no part in round {round_id}")
+    return outcome.pool_digest
+
+
 def takes_part(groups: list[GroupOutcome]) -> list[GroupOutcome]:
     """Those that were not excluded."""
     return [group for group in groups if group.excluded is None]
