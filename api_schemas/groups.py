@@ -30,6 +30,11 @@ class Group(Schema):
 
 
 Scope = Literal["operator", "group"]
+Access = Literal["full", "read"]
+"""`read`: GET and HEAD alone, for dashboards and backups."""
+
+DEFAULT_GRACE_SECONDS = 86_400
+MAX_GRACE_SECONDS = 30 * 86_400
 
 
 class KeyCreate(Schema):
@@ -48,6 +53,27 @@ class KeyCreate(Schema):
     name: str = Field(
         "", max_length=100, pattern=ONE_LINE, description="A note to tell keys apart."
     )
+    access: Access = Field("full", description="`read`: the key may only GET and HEAD.")
+    expires_at: Timestamp | None = Field(
+        None, description="In the future, by the database's clock; null for a key that stays."
+    )
+
+
+class KeyRotate(Schema):
+    """How an old key goes when its successor comes."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"grace_seconds": 3600}]})
+
+    grace_seconds: int = Field(
+        DEFAULT_GRACE_SECONDS,
+        ge=0,
+        le=MAX_GRACE_SECONDS,
+        description="For so long the old key goes on beside its successor; 0 ends it at once.",
+    )
+    expires_at: Timestamp | None = Field(
+        None,
+        description="Of the successor, as the operator sets it; by default as it was for the key.",
+    )
 
 
 class Key(Schema):
@@ -58,8 +84,11 @@ class Key(Schema):
     scope: Scope
     group_id: GroupId | None
     name: str
+    access: Access
     created_at: Timestamp
+    expires_at: Timestamp | None
     revoked_at: Timestamp | None
+    successor_id: KeyId | None = Field(description="The key that it was last rotated to.")
 
 
 class KeyWithSecret(Key):

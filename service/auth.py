@@ -2,24 +2,25 @@
 
 import hashlib
 import hmac
-import os
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api_schemas.errors import Forbidden, NotAuthenticated
-from api_schemas.groups import Scope
-from service.dependencies import State
+from api_schemas.groups import Access, Key, Scope
+from service.database import database_now
+from service.dependencies import AppState, State
 from service.groups import repository
+from service.secret_files import read_or_make
 from service.settings import Settings
 
 OPERATOR = "operator"
 _PREFIXES: dict[Scope, str] = {"operator": "tt_op_", "group": "tt_grp_"}
 _SECRET_BYTES = 32
+_READING = ("GET", "HEAD")
 
 
 @dataclass(frozen=True)
@@ -53,27 +54,8 @@ def load_key_secret(settings: Settings) -> bytes:
     """The HMAC secret of the settings, else of a file in `home` that the first start makes."""
     if settings.key_secret is not None:
         return settings.key_secret.encode()
-    path = settings.home / "key_secret"
-    if not path.exists():
-        _publish_secret(path, secrets.token_hex(_SECRET_BYTES))
-    return path.read_bytes()
-
-
-def _publish_secret(path: Path, secret: str) -> None:
-    """Whole or not at all, and the first of several processes that start at once wins."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secret)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink()
+    made = read_or_make(settings.home / "key_secret", lambda: secrets.token_hex(_SECRET_BYTES))
+    return made.encode()
 
 
 _bearer = HTTPBearer(
@@ -82,17 +64,54 @@ _bearer = HTTPBearer(
 
 
 def _current_principal(
+    request: Request,
     state: State,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Principal:
     if credentials is None:
         raise NotAuthenticated("send an API key in the header `Authorization: Bearer tt_…`")
+    secret_hmac = hmac_of(credentials.credentials, state.key_secret)
+    # A key that was good goes on even where others at its address guess: behind one proxy all are.
+    was_known = state.rate_limits.is_known(secret_hmac)
+    if was_known:
+        state.rate_limits.take_request(request, secret_hmac)
+    else:
+        state.rate_limits.require_may_try(request)
+    try:
+        key = _live_key(state, secret_hmac)
+    except NotAuthenticated:
+        state.rate_limits.note_failure(request, secret_hmac)
+        raise
+    if not was_known:
+        state.rate_limits.take_request(request, secret_hmac)
+    _require_access(request.method, key.access)
+    return Principal(key_id=key.id, scope=key.scope, group_id=key.group_id)
+
+
+def _live_key(state: AppState, secret_hmac: str) -> Key:
     # A transaction of its own: an open read would block this request's own write on SQLite.
     with state.database.read() as session:
-        key = repository.find_live_key(session, hmac_of(credentials.credentials, state.key_secret))
-    if key is None:
-        raise NotAuthenticated("the API key is unknown or revoked: ask the operator for a new one")
-    return Principal(key_id=key.id, scope=key.scope, group_id=key.group_id)
+        key = repository.find_unrevoked_key(session, secret_hmac)
+        if key is None:
+            raise NotAuthenticated(
+                "the API key is unknown or revoked: ask the operator for a new one"
+            )
+        if key.expires_at is not None and key.expires_at <= database_now(session):
+            raise NotAuthenticated(
+                f"the API key expired at {key.expires_at.isoformat(timespec='seconds')}: use its "
+                "successor, or ask the operator for a new one",
+                code="key_expired",
+            )
+    return key
+
+
+def _require_access(method: str, access: Access) -> None:
+    if access == "read" and method not in _READING:
+        raise Forbidden(
+            f"this key may only read ({' and '.join(_READING)}); {method} needs one of access "
+            "'full'",
+            code="read_only_key",
+        )
 
 
 CurrentPrincipal = Annotated[Principal, Depends(_current_principal)]

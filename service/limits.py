@@ -1,4 +1,7 @@
-"""The largest body a request may have."""
+"""How large the body of a request may be, and how long it may take to come."""
+
+import asyncio
+import time
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -10,10 +13,15 @@ JSON_BYTES = 4 * 2**20
 MULTIPART_BYTES = 64 * 2**10
 """What a multipart body may hold beside its file: boundaries, headers, small fields."""
 
+BODY_SECONDS = 60.0
+BODY_BYTES_PER_SECOND = 64 * 2**10
+"""Half a megabit: slower than that a body is not sent but held open."""
+
 
 class BodyLimit:
     """Stops reading a body at its limit, whatever its length header says; the answer is 413.
 
+    A body may take BODY_SECONDS, and one more for each 64 KiB that came; then the answer is 408.
     `by_path` holds the limits of paths that take more than JSON.
     """
 
@@ -26,17 +34,43 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         limit = self.by_path.get(scope["path"], JSON_BYTES)
+        await self.app(scope, _Body(scope, receive, limit).receive, send)
+
+
+class _Body:
+    """The body of one request as it comes in."""
+
+    def __init__(self, scope: Scope, receive: Receive, limit: int):
+        self._receive = receive
+        self._limit = limit
         announced = Headers(scope=scope).get("content-length", "")
-        received = int(announced) if announced.isdecimal() and int(announced) > limit else 0
+        self._too_large = announced.isdecimal() and int(announced) > limit
+        self._received = 0
+        self._complete = False
+        self._started = time.monotonic()
 
-        async def limited() -> Message:
-            nonlocal received
-            if received <= limit:
-                message = await receive()
-                received += len(message.get("body", b""))
-                if received <= limit:
-                    return message
-            # An HTTPException, since FastAPI makes a 400 of any other error while reading.
-            raise HTTPException(413, f"the request's body is larger than {limit} bytes")
+    async def receive(self) -> Message:
+        # HTTPExceptions, since FastAPI makes a 400 of any other error while reading.
+        if not self._too_large:
+            message = await self._next()
+            self._received += len(message.get("body", b""))
+            self._complete = not message.get("more_body", False)
+            self._too_large = self._received > self._limit
+            if not self._too_large:
+                return message
+        raise HTTPException(413, f"the request's body is larger than {self._limit} bytes")
 
-        await self.app(scope, limited, send)
+    async def _next(self) -> Message:
+        if self._complete:  # what comes now is the end of the connection, for which streams wait
+            return await self._receive()
+        allowed = BODY_SECONDS + self._received / BODY_BYTES_PER_SECOND
+        try:
+            async with asyncio.timeout(self._started + allowed - time.monotonic()):
+                return await self._receive()
+        except TimeoutError:
+            raise HTTPException(
+                408,
+                f"of the request's body {self._received} bytes came in {allowed:.0f} s; it may "
+                f"take {BODY_SECONDS:g} s, and one more for each {BODY_BYTES_PER_SECOND} bytes",
+                headers={"Connection": "close"},
+            ) from None

@@ -6,13 +6,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api_schemas.base import ListPage
-from api_schemas.files import File
+from api_schemas.files import File, FileDeleted
 from api_schemas.ids import FileId
+from service import quotas
 from service.auth import CurrentPrincipal
-from service.dependencies import ReadSession, State
+from service.dependencies import ReadSession, State, WriteSession
 from service.downloads import DOWNLOAD_RESPONSES, blob_response
 from service.errors import problem_responses
-from service.files import repository
+from service.files import deletion, repository
 from service.files.upload import UPLOAD_BODY, ReceivedUpload
 from service.idempotency import Idempotent
 from service.pages import Page
@@ -22,7 +23,7 @@ router = APIRouter(prefix="/files", tags=["files"])
 
 @router.post("", status_code=201, summary="Upload a file", openapi_extra=UPLOAD_BODY)
 def create_file(
-    principal: CurrentPrincipal, upload: ReceivedUpload, idempotent: Idempotent
+    principal: CurrentPrincipal, upload: ReceivedUpload, idempotent: Idempotent, state: State
 ) -> File:
     """Stores a file and its sha256; every line, or tensor, is checked first.
 
@@ -39,11 +40,12 @@ def create_file(
         "filename": upload.filename,
         "sha256": upload.sha256,
     }
-    return idempotent.run(
-        described,
-        File,
-        lambda: repository.add_file(idempotent.session, principal, upload, datetime.now(UTC)),
-    )
+
+    def work() -> File:
+        quotas.require_file(idempotent.session, state.settings, principal.owner_id, upload.bytes)
+        return repository.add_file(idempotent.session, principal, upload, datetime.now(UTC))
+
+    return idempotent.run(described, File, work)
 
 
 @router.get("", summary="List your files")
@@ -74,3 +76,12 @@ def get_file_content(
     """The bytes as they were uploaded. Answers `Range`, `If-Range` and `If-None-Match`."""
     file = repository.get_file(session, principal, file_id)
     return blob_response(request, state.artifacts, file.sha256, file.bytes, file.filename)
+
+
+@router.delete("/{file_id}", summary="Delete a file", responses=problem_responses(404, 409))
+def delete_file(file_id: FileId, principal: CurrentPrincipal, session: WriteSession) -> FileDeleted:
+    """Deletes a file of yours and frees its quota; a Conflict while something may need it: a round
+    that announced it, a reward model not made yet, any report of yours whose round is neither
+    settled nor cancelled."""
+    deletion.delete_file(session, principal, file_id)
+    return FileDeleted(id=file_id)

@@ -53,6 +53,15 @@ def get_own_file(
     return file
 
 
+def lock_own_file(session: Session, principal: Principal, file_id: str) -> FileRow:
+    """The row of a file of the principal's own, held until the transaction ends."""
+    own = select(FileRow).where(FileRow.id == file_id, FileRow.owner_id == principal.owner_id)
+    row = session.scalar(own.with_for_update())
+    if row is None:
+        raise NotFound(f"there is no file {file_id}")
+    return row
+
+
 def list_files(session: Session, principal: Principal, page: PageQuery) -> ListPage[File]:
     own = select(FileRow).where(FileRow.owner_id == principal.owner_id)
     return fetch_page(session, own, page, _file, id_column=FileRow.id)

@@ -6,14 +6,16 @@ from fastapi import APIRouter
 
 from api_schemas.base import ListPage
 from api_schemas.errors import InvalidInput
-from api_schemas.groups import Group, GroupCreate, Key, KeyCreate, KeyWithSecret
+from api_schemas.groups import Group, GroupCreate, Key, KeyCreate, KeyRotate, KeyWithSecret
 from api_schemas.ids import GroupId, KeyId
-from service import audit
+from service import audit, quotas
 from service.auth import CurrentPrincipal, Operator, hmac_of, new_secret
 from service.bodies import StrictRoute
+from service.database import database_now
 from service.dependencies import ReadSession, State, WriteSession
 from service.errors import problem_responses
 from service.groups import repository
+from service.groups.rotation import require_future, rotate
 from service.idempotency import Idempotent
 from service.pages import Page
 
@@ -65,9 +67,9 @@ def get_group(group_id: GroupId, principal: CurrentPrincipal, session: ReadSessi
 def create_key(
     principal: Operator, body: KeyCreate, session: WriteSession, state: State
 ) -> KeyWithSecret:
-    """Makes a key for a group or for the operator. Its `secret` is shown this once: the service
-    keeps only an HMAC, so an answer that got lost can't be had again; make another key then.
-    Operator only."""
+    """Makes a key for a group or for the operator, if wanted one that only reads or that expires.
+    Its `secret` is shown this once: the service keeps only an HMAC, so an answer that got lost
+    can't be had again; make another key then. Operator only."""
     if (body.scope == "group") != (body.group_id is not None):
         raise InvalidInput(
             f"a key of scope {body.scope!r} needs "
@@ -76,6 +78,9 @@ def create_key(
         )
     if body.group_id is not None:
         repository.get_group(session, body.group_id, visible_to=None)
+    now = database_now(session)
+    require_future(body.expires_at, now)
+    quotas.require_key(session, state.settings, body.group_id, now)
     secret = new_secret(body.scope)
     key = repository.add_key(
         session,
@@ -83,7 +88,9 @@ def create_key(
         body.group_id,
         body.name,
         hmac_of(secret, state.key_secret),
-        datetime.now(UTC),
+        now,
+        access=body.access,
+        expires_at=body.expires_at,
     )
     audit.record(session, principal, "key.created", key.id)
     return KeyWithSecret(**key.model_dump(), secret=secret)
@@ -114,3 +121,23 @@ def revoke_key(key_id: KeyId, principal: Operator, session: WriteSession) -> Key
         return key
     audit.record(session, principal, "key.revoked", key_id)
     return repository.revoke_key(session, key_id, datetime.now(UTC))
+
+
+@router.post(
+    "/keys/{key_id}/rotate",
+    status_code=201,
+    summary="Rotate an API key",
+    tags=["keys"],
+    responses=problem_responses(404, 409),
+)
+def rotate_key(
+    key_id: KeyId, principal: CurrentPrincipal, body: KeyRotate, session: WriteSession, state: State
+) -> KeyWithSecret:
+    """Makes the key's successor, with the same scope and access, and lets the key itself expire
+    after `grace_seconds`: until then both work, never more. The successor's `secret` is shown this
+    once. The operator may rotate any key, a group's key itself."""
+    row = repository.lock_key(session, key_id, None if principal.is_operator else principal.key_id)
+    secret = new_secret("operator" if row.group_id is None else "group")
+    successor = rotate(session, principal, row, body, hmac_of(secret, state.key_secret))
+    audit.record(session, principal, "key.rotated", key_id)
+    return KeyWithSecret(**successor.model_dump(), secret=secret)

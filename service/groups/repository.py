@@ -1,14 +1,15 @@
 """SQL of groups and keys. The operator sees all of them, a group only itself."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api_schemas.base import ListPage
 from api_schemas.errors import Conflict, NotFound
-from api_schemas.groups import Group, Key, Scope
+from api_schemas.groups import Access, Group, Key, Scope
 from api_schemas.ids import new_id
 from service.pages import PageQuery, fetch_page
 from service.tables import GroupRow, KeyRow
@@ -52,6 +53,9 @@ def add_key(
     name: str,
     secret_hmac: str,
     now: datetime,
+    *,
+    access: Access = "full",
+    expires_at: datetime | None = None,
 ) -> Key:
     row = KeyRow(
         id=new_id("key"),
@@ -59,14 +63,17 @@ def add_key(
         group_id=group_id,
         name=name,
         secret_hmac=secret_hmac,
+        access=access,
         created_at=now,
+        expires_at=expires_at,
     )
     session.add(row)
     session.flush()
     return _key(row)
 
 
-def find_live_key(session: Session, secret_hmac: str) -> Key | None:
+def find_unrevoked_key(session: Session, secret_hmac: str) -> Key | None:
+    """The key of a secret; it may have expired."""
     row = session.scalar(
         select(KeyRow).where(KeyRow.secret_hmac == secret_hmac, KeyRow.revoked_at.is_(None))
     )
@@ -81,6 +88,21 @@ def revoke_key(session: Session, key_id: str, now: datetime) -> Key:
     row = _key_row(session, key_id)
     row.revoked_at = now
     return _key(row)
+
+
+def lock_key(session: Session, key_id: str, visible_to: str | None) -> KeyRow:
+    """The row, held until the transaction ends; `visible_to` is the asking key's own id, None for
+    the operator."""
+    row = session.get(KeyRow, key_id, with_for_update=True)
+    if row is None or visible_to not in (None, key_id):
+        raise NotFound(f"there is no key {key_id}")
+    return row
+
+
+def predecessor_and_successor(session: Session, row: KeyRow) -> Sequence[KeyRow]:
+    """The keys that `row` was rotated from and to."""
+    related = or_(KeyRow.successor_id == row.id, KeyRow.id == row.successor_id)
+    return session.scalars(select(KeyRow).where(related)).all()
 
 
 def list_keys(session: Session, page: PageQuery) -> ListPage[Key]:
@@ -105,7 +127,10 @@ def _key(row: KeyRow) -> Key:
             "scope": row.scope,
             "group_id": row.group_id,
             "name": row.name,
+            "access": row.access,
             "created_at": row.created_at,
+            "expires_at": row.expires_at,
             "revoked_at": row.revoked_at,
+            "successor_id": row.successor_id,
         }
     )

@@ -12,6 +12,7 @@ from service.auth import Operator
 from service.dependencies import State
 from service.files import repository as files
 from service.files.content import read_prompts
+from service.rounds.allowed_models import require_allowed
 from workers import base_models
 
 
@@ -21,6 +22,7 @@ def _announced(body: RoundCreate, principal: Operator, state: State) -> Announce
         file = files.get_own_file(
             session, principal, body.prompts_file_id, "prompts", param="prompts_file_id"
         )
+    require_allowed(body.base_model, state.settings.base_model_names)
     prompts = [line.prompt for line in read_prompts(state.artifacts, file.sha256)]
     resolved = _resolve(body.base_model, prompts, body.generation.max_new_tokens)
     return Announcement(

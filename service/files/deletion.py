@@ -1,0 +1,62 @@
+"""Deleting a file: its row goes, and with it the quota it took.
+
+Its bytes go with the store's garbage once no row names their digest: a settled round, say, still
+has those of its reports. Whether a report names the file is sealed in the report. So a file stays
+while its owner has any report whose round may yet be computed; only that owner is told so.
+"""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api_schemas.errors import Conflict
+from api_schemas.reward_models import PinnedInputs
+from service.auth import Principal
+from service.files import repository
+from service.tables import FileRow, JobRow, ReportRow, RewardModelRow, RoundRow
+
+_DONE_WITH = ("settled", "cancelled")
+
+
+def delete_file(session: Session, principal: Principal, file_id: str) -> None:
+    """Raises NotFound, and Conflict while something needs the file, naming it."""
+    row = repository.lock_own_file(session, principal, file_id)
+    needed_by = (
+        _announced_round(session, row)
+        or _unfinished_reward_model(session, row)
+        or _pending_report(session, row)
+    )
+    if needed_by is not None:
+        raise Conflict(f"file {file_id} can't be deleted: {needed_by}", code="file_in_use")
+    session.delete(row)
+
+
+def _announced_round(session: Session, row: FileRow) -> str | None:
+    named = RoundRow.announcement["prompts_file_id"].as_string() == row.id
+    round_id = session.scalar(select(RoundRow.id).where(named).limit(1))
+    return round_id and f"round {round_id} has announced its prompts"
+
+
+def _unfinished_reward_model(session: Session, row: FileRow) -> str | None:
+    """One that is made stands alone; one that failed may be tried again."""
+    unmade = (
+        select(RewardModelRow)
+        .join(JobRow, JobRow.id == RewardModelRow.job_id)
+        .where(RewardModelRow.owner_id == row.owner_id, JobRow.status != "succeeded")
+    )
+    for made in session.scalars(unmade):
+        if row.id in PinnedInputs.model_validate(made.pinned).files:
+            return f"reward model {made.id} is to be made from it"
+    return None
+
+
+def _pending_report(session: Session, row: FileRow) -> str | None:
+    round_id = session.scalar(
+        select(ReportRow.round_id)
+        .join(RoundRow, RoundRow.id == ReportRow.round_id)
+        .where(ReportRow.group_id == row.owner_id, RoundRow.state.not_in(_DONE_WITH))
+        .limit(1)
+    )
+    return round_id and (
+        f"you have a report in round {round_id}, which may name it: wait until the round is "
+        "settled or cancelled, or withdraw the report before the close"
+    )
