@@ -89,6 +89,27 @@ class TooLarge(TruthtuneError):
     code = "too_large"
 
 
+class RateLimited(TruthtuneError):
+    """Too many requests for now (429); the answer's `Retry-After` says when to ask again."""
+
+    status = 429
+    code = "rate_limited"
+
+
+class QuotaExceeded(TruthtuneError):
+    """As much as one owner may have is there (429); waiting alone does not help."""
+
+    status = 429
+    code = "quota_exceeded"
+
+
+class StorageFull(TruthtuneError):
+    """The artifact store's disk has no room left (507); asking again helps once there is."""
+
+    status = 507
+    code = "storage_full"
+
+
 class BadReport(TruthtuneError):
     """A report's reward model fails on the pool; its group is excluded, or the round fails."""
 

@@ -13,8 +13,24 @@ _REWARD_MODEL = f"rm_{_ID}"
 _AUDIT, _AUDIT_JOB = f"aud_{_ID}", "job_01jd2m8x3k5v7w9y0a1b2c3d4f"
 
 _ANNOUNCEMENT_DIGEST = "sha256:17ef08b1c9cbde9aba12462bd4cfcc06e2c432cfca32de9d71801f4c93042771"
-_REPORT_DIGEST = "sha256:5b575ed2350b1c04694c043733fae2ee7236869e56da1c70846b9d46c3209f28"
-_RECEIPT_BODY_DIGEST = "sha256:030667dd4a30c9144610b60cceb5c1ed32c7788fd2a3e573f7e2d70fb4ef4f80"
+_SALT = "EV4G8Kg1fkjVlX0LdJ7falxpHwkYByngJT3Sn2qNwWc="
+_COMMITMENT = "sha256:8141c4670a39cae17956d9e06579f5070c9ac7f240789fc2c24a971bb5f524b3"
+_COMMITMENT_PATH = [
+    {
+        "side": "right",
+        "hash": "sha256:0f2716f028c7cc13a739aa4a7a1803c0a4caa87e0806ed3bd7e242743b0ca08e",
+    }
+]
+_COMMITMENT_ROOT = "sha256:5c8e85642b2f834f9e99a59302194af5206c833a7f57b0028e8e7696fc7ddcd5"
+_CERTIFICATE_DIGEST = "sha256:870bc2340d95aff6e2aedbb06d7cc2c8b3a179098a417930bff0a1765f92788b"
+_LEDGER_HASH = "sha256:824740461f88d50d85e2ec43f3825d3c147b5c4acbf95bbfc690588523dcc4ff"
+# Of the private key of the bytes 0 to 31, which signs nothing but these examples.
+_PUBLIC_KEY = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
+_RECEIPT_SIGNATURE = (
+    "rO3IeoYNNxiQTxIdDY+kL/185pfzNRHnErDH4SRpsmj1"
+    "b6Oa3UPvDJFTiAin/SW0unu7X/OwGANw9OWKwZ6YCw=="
+)
+_RECEIPT_BODY_DIGEST = "sha256:f66fe5436b41f1572740ab9aa3718fc5f83fb3b7c0733a57a6152349f6cb1b10"
 _BASE_MODEL_REVISION = "sha256:9ad1f2b64b5aa6bd0fb7a1f1c7dbb3d8ed2e42eafb3d2b2c6a4fd0a8d76c2e51"
 _PROMPTS = "sha256:3f0b7c1d9e4a52688d7b1f6e0c93a5d42e8b6f70a1c9d3e5b7f2a4c6e8d0b1f3"
 _PREFERENCES = "sha256:a1d6f38e7c5b2094d8e1f6a3b7c0d5e2f94a8b6c1d3e7f5092b4c6d8e0f1a3b5"
@@ -51,11 +67,24 @@ KEY: dict[str, Any] = {
     "scope": "group",
     "group_id": _GROUP,
     "name": "laptop",
+    "access": "full",
     "created_at": "2030-01-01T09:01:00.000Z",
+    "expires_at": "2031-01-01T09:01:00.000Z",
     "revoked_at": None,
+    "successor_id": None,
 }
 
 KEY_WITH_SECRET: dict[str, Any] = KEY | {"secret": "tt_grp_an-example-that-opens-nothing"}
+
+AUDIT_LOG_ENTRY: dict[str, Any] = {
+    "object": "audit_log_entry",
+    "id": f"log_{_ID}",
+    "actor": f"operator/key_{_ID}",
+    "action": "round.opened",
+    "subject": _ROUND,
+    "reason": None,
+    "created_at": "2030-01-01T09:10:00.000Z",
+}
 
 FILE: dict[str, Any] = {
     "object": "file",
@@ -68,6 +97,8 @@ FILE: dict[str, Any] = {
     "validation": None,
     "created_at": "2030-01-01T09:05:00.000Z",
 }
+
+FILE_DELETED: dict[str, Any] = {"object": "file.deleted", "id": _FILE, "deleted": True}
 
 PREFERENCES_FILE: dict[str, Any] = {
     "object": "file",
@@ -149,6 +180,7 @@ ROUND: dict[str, Any] = {
     "state": "settled",
     "announcement": ANNOUNCEMENT,
     "announcement_digest": _ANNOUNCEMENT_DIGEST,
+    "commitment_root": _COMMITMENT_ROOT,
     "job_id": _JOB,
     "model_id": _MODEL,
     "failure": None,
@@ -177,16 +209,31 @@ REPORT: dict[str, Any] = {
             {"type": "length", "target_words": 12, "tolerance_words": None, "weight": 0.5},
         ],
     },
-    "digest": _REPORT_DIGEST,
+    "commitment": _COMMITMENT,
+    "salt": _SALT,
     "probe": {"samples": 24, "minimum": 0.0, "maximum": 1.4166666666666667},
     "submitted_at": "2030-01-02T10:30:00.000Z",
+    "unsealed_at": None,
+}
+
+UNSEALED_REPORTS: dict[str, Any] = {
+    "object": "unsealed_reports",
+    "round_id": _ROUND,
+    "reason": "teachers dispute their invoice",
+    "reports": [REPORT | {"unsealed_at": "2030-01-20T08:00:00.000Z"}],
 }
 
 REPORT_DELETED: dict[str, Any] = {"object": "report.deleted", "round_id": _ROUND, "deleted": True}
 
 
 def _stage(name: str, status: str, seconds: float | None, digest: str | None) -> dict[str, Any]:
-    return {"name": name, "status": status, "seconds": seconds, "digest": digest}
+    return {
+        "name": name,
+        "status": status,
+        "seconds": seconds,
+        "digest": digest,
+        "expired": False,
+    }
 
 
 JOB: dict[str, Any] = {
@@ -435,8 +482,43 @@ INVOICE: dict[str, Any] = {
     "receipt_id": _RECEIPT,
     "status": "open",
     "amount_micro_units": 375_000,
+    "amount_credited_micro_units": 75_000,
+    "amount_paid_micro_units": 100_000,
+    "amount_due_micro_units": 200_000,
     "currency": "EUR",
     "created_at": "2030-01-08T12:08:30.000Z",
+    "opened_at": "2030-01-08T12:08:30.000Z",
+    "ended_at": None,
+}
+
+PAYMENT: dict[str, Any] = {
+    "object": "payment",
+    "id": f"pay_{_ID}",
+    "invoice_id": _INVOICE,
+    "amount_micro_units": 100_000,
+    "currency": "EUR",
+    "reference": "bank transfer 2030-01-15",
+    "created_at": "2030-01-16T09:00:00.000Z",
+}
+
+CREDIT_NOTE: dict[str, Any] = {
+    "object": "credit_note",
+    "id": f"cn_{_ID}",
+    "number": 1,
+    "invoice_id": _INVOICE,
+    "amount_micro_units": 75_000,
+    "currency": "EUR",
+    "reason": "agreed with the teachers",
+    "created_at": "2030-01-14T09:00:00.000Z",
+}
+
+SIGNING_KEY: dict[str, Any] = {
+    "object": "signing_key",
+    "id": f"sgk_{_ID}",
+    "algorithm": "ed25519",
+    "public_key": _PUBLIC_KEY,
+    "created_at": "2030-01-01T08:59:00.000Z",
+    "retired_at": None,
 }
 
 RECEIPT: dict[str, Any] = {
@@ -444,12 +526,18 @@ RECEIPT: dict[str, Any] = {
     "id": _RECEIPT,
     "invoice_id": _INVOICE,
     "body": {
-        "version": 1,
+        "type": "truthtune.receipt",
+        "version": 2,
+        "receipt_id": _RECEIPT,
+        "invoice_id": _INVOICE,
+        "invoice_number": 1,
+        "issued_at": "2030-01-08T12:08:30.000Z",
         "round_id": _ROUND,
         "group_id": _GROUP,
-        "invoice_number": 1,
         "announcement_digest": _ANNOUNCEMENT_DIGEST,
-        "report_digest": _REPORT_DIGEST,
+        "report_commitment": _COMMITMENT,
+        "commitment_root": _COMMITMENT_ROOT,
+        "commitment_path": _COMMITMENT_PATH,
         "counterfactuals": "retrain",
         "payment_rule": "affine_maximizer",
         "regularizer": {"type": "kl", "coefficient": 1.0},
@@ -458,6 +546,7 @@ RECEIPT: dict[str, Any] = {
         "valuation": 0.6875,
         "others_welfare_without": 6.25,
         "others_welfare_with": 5.875,
+        "others_welfare_difference": 0.375,
         "surcharge": None,
         "payment": 0.375,
         "utility": 4.4375,
@@ -468,8 +557,16 @@ RECEIPT: dict[str, Any] = {
         "currency": "EUR",
         "pool_digest": _POOL,
         "adapter_digest": _ADAPTER,
+        "certificate_digest": _CERTIFICATE_DIGEST,
+        "code_version": "0.1.0",
+        "ledger_head": {"sequence": 1, "hash": _LEDGER_HASH},
     },
     "body_digest": _RECEIPT_BODY_DIGEST,
+    "signature": {
+        "algorithm": "ed25519",
+        "key_id": f"sgk_{_ID}",
+        "signature": _RECEIPT_SIGNATURE,
+    },
     "created_at": "2030-01-08T12:08:30.000Z",
 }
 
@@ -547,4 +644,42 @@ RERANKING: dict[str, Any] = {
     "status": "succeeded",
     "result": [{"order": [1, 0], "scores": [-0.25, 1.5], "kl_bound": 0.1931471805599453}],
     "created_at": "2030-01-07T09:10:00.000Z",
+}
+
+WEBHOOK_ENDPOINT_CREATE: dict[str, Any] = {
+    "url": "https://teachers.example/truthtune",
+    "event_types": ["round.opened", "round.settled", "invoice.opened"],
+}
+
+WEBHOOK_ENDPOINT: dict[str, Any] = {
+    "object": "webhook_endpoint",
+    "id": f"whe_{_ID}",
+    **WEBHOOK_ENDPOINT_CREATE,
+    "status": "enabled",
+    "public_keys": ["whpk_RCmTBlAEqh5MSPTdAVgZTAI0m8xmTNluQA6iaZGKjVE="],
+    "created_at": "2030-01-01T09:20:00.000Z",
+}
+
+WEBHOOK_ENDPOINT_DELETED: dict[str, Any] = {
+    "object": "webhook_endpoint.deleted",
+    "id": f"whe_{_ID}",
+    "deleted": True,
+}
+
+WEBHOOK_MESSAGE: dict[str, Any] = {
+    "object": "webhook_message",
+    "id": f"msg_{_ID}",
+    "webhook_endpoint_id": f"whe_{_ID}",
+    "payload": {
+        "type": "round.settled",
+        "timestamp": "2030-01-08T12:08:30.000Z",
+        "data": {"round_id": _ROUND, "state": "settled"},
+    },
+    "status": "pending",
+    "attempts": 1,
+    "next_attempt_at": "2030-01-08T12:08:36.000Z",
+    "last_status": 503,
+    "last_error": "the answer was HTTP 503",
+    "created_at": "2030-01-08T12:08:30.000Z",
+    "delivered_at": None,
 }

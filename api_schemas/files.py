@@ -30,3 +30,11 @@ class File(Schema):
         None, description="Of preferences: what the file holds, and what of it can't be used."
     )
     created_at: Timestamp
+
+
+class FileDeleted(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.FILE_DELETED]})
+
+    object: Literal["file.deleted"] = "file.deleted"
+    id: FileId
+    deleted: Literal[True] = True

@@ -243,6 +243,13 @@ class RoundCreate(Schema):
     )
     on_bad_report: Literal["exclude", "fail"] = "exclude"
     on_negative_payment: Literal["credit", "fail"] = "credit"
+    invoicing: Literal["automatic", "manual"] = Field(
+        "automatic",
+        # Announcements older than this field must keep their digest.
+        exclude_if=lambda value: value == "automatic",
+        description="`manual` leaves the invoices of a settled round drafts, which only the "
+        "operator sees until it opens them. Left out of answers and digests where `automatic`.",
+    )
 
     @model_validator(mode="after")
     def _closes_after_it_opens(self) -> "RoundCreate":
@@ -300,6 +307,11 @@ class Round(Schema):
     state: RoundState
     announcement: Announcement
     announcement_digest: Sha256
+    commitment_root: Sha256 | None = Field(
+        None,
+        description="Merkle root of the commitments to all reports, from the close on; null before "
+        "and where nobody reported.",
+    )
     job_id: JobId | None = None
     model_id: ModelId | None = None
     failure: RoundFailure | None = None

@@ -42,6 +42,16 @@ FINE_TUNED: dict[str, dict[str, Any]] = {
     "bradley_terry": {"name": "bradley_terry", "max_tokens": 128},
     "weight_averaged": {"name": "weight_averaged", "max_pairs": 200, "max_tokens": 96},
 }
+WARM: dict[str, Any] = {
+    "name": "weight_averaged",
+    "max_pairs": 120,
+    "max_tokens": 48,
+    "top_layers": 2,
+    "epochs": 6,
+    "learning_rates": [1e-3, 7e-4, 1.3e-3],
+    "flipped_share": 0.25,
+}
+"""Few pairs, often and fast, so that members part and learn wrong labels by heart."""
 SEEDS = range(5)
 _HOLDOUT_SHARE = 0.2
 _HELD_OUT_ARGUMENTS = 0.4
@@ -125,11 +135,13 @@ def warm(data: Path) -> None:
     pairs = xstest(data)
     runs = []
     for seed in SEEDS:
-        settings = FINE_TUNED["weight_averaged"] | {"seed": seed, "flipped_share": 0.25}
-        fit = fit_to(by_prompt(pairs, seed), settings)
+        fit = fit_to(by_prompt(pairs, seed), WARM | {"seed": seed})
         runs.append({figure.name: figure.value for figure in fit.figures})
         tell(f"WARM, seed {seed}: {runs[-1]}")
-    record("weight_averaged", {"set": "XSTest", "over_seeds": summaries(runs), "runs": runs})
+    record(
+        "weight_averaged",
+        {"set": "XSTest", "settings": WARM, "over_seeds": summaries(runs), "runs": runs},
+    )
 
 
 def calibration(data: Path) -> None:

@@ -9,20 +9,25 @@ from typer.core import TyperGroup
 
 from api_schemas.errors import TruthtuneError
 from client.commands import (
+    audit_log,
     audits,
     files,
     groups,
     invoices,
     jobs,
+    keys,
     models,
     reports,
     reward_models,
     rounds,
+    verify,
+    webhooks,
 )
 from client.commands.context import Address
 
 _DEFAULT_URL = "http://127.0.0.1:8321"
-_MOUNTED = ("workers.cli", "service.cli")
+_SERVICE = "service.cli"
+_MOUNTED = ("workers.cli", _SERVICE)
 """Modules with a Typer `app`; imported only for a command that is not the client's, or for help."""
 
 
@@ -38,7 +43,22 @@ class _LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> Any:
         own = super().list_commands(ctx)
-        return [*own, *(name for module in _MOUNTED for name in _commands(module))]
+        mounted = (name for module in _MOUNTED for name in _commands(module))
+        return [*own, *(name for name in mounted if name not in own)]
+
+
+class _LazyKeys(TyperGroup):
+    """Adds the service's own commands on keys, which ask its database, in the same way."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return super().get_command(ctx, cmd_name) or _key_commands().get(cmd_name)
+
+    def list_commands(self, ctx: Any) -> Any:
+        return [*super().list_commands(ctx), *_key_commands()]
+
+
+def _key_commands() -> dict[str, Any]:
+    return dict(getattr(_commands(_SERVICE).get("key"), "commands", {}))
 
 
 def _commands(module: str) -> dict[str, Any]:
@@ -75,6 +95,8 @@ def _address(
 
 
 app.add_typer(groups.app, name="group")
+app.add_typer(keys.app, name="key", cls=_LazyKeys)
+app.command("audit-log")(audit_log.audit_log)
 app.add_typer(files.app, name="file")
 app.add_typer(rounds.app, name="round")
 app.add_typer(reports.app, name="report")
@@ -84,6 +106,9 @@ app.add_typer(models.app, name="model")
 app.command("audit")(audits.audit)
 app.add_typer(invoices.invoices, name="invoice")
 app.add_typer(invoices.receipts, name="receipt")
+app.add_typer(invoices.signing_keys, name="signing-key")
+app.add_typer(webhooks.app, name="webhook")
+invoices.receipts.command("verify")(verify.verify_receipt)
 
 
 def main() -> None:

@@ -6,9 +6,11 @@ from typing import Self
 from client.audits import Audits
 from client.http import Connection
 from client.jobs import Jobs
+from client.ledger import Invoices, Receipts, SigningKeys
 from client.models import Models
-from client.resources import Files, Groups, Invoices, Keys, Receipts, Rounds
+from client.resources import AuditLog, Files, Groups, Keys, Rounds
 from client.reward_models import RewardModels
+from client.webhooks import WebhookEndpoints
 
 
 class Truthtune:
@@ -22,6 +24,7 @@ class Truthtune:
         self._connection = Connection(base_url, api_key, timeout=timeout, retries=retries)
         self.groups = Groups(self._connection)
         self.keys = Keys(self._connection)
+        self.audit_log = AuditLog(self._connection)
         self.files = Files(self._connection)
         self.rounds = Rounds(self._connection)
         self.jobs = Jobs(self._connection)
@@ -30,6 +33,8 @@ class Truthtune:
         self.reward_models = RewardModels(self._connection)
         self.invoices = Invoices(self._connection)
         self.receipts = Receipts(self._connection)
+        self.signing_keys = SigningKeys(self._connection)
+        self.webhook_endpoints = WebhookEndpoints(self._connection)
 
     def close(self) -> None:
         self._connection.close()

@@ -55,6 +55,9 @@ class Connection:
     def put(self, kind: type[Body], path: str, body: BaseModel) -> Body:
         return self._ask(kind, "PUT", path, json=_dumped(body))
 
+    def patch(self, kind: type[Body], path: str, body: BaseModel) -> Body:
+        return self._ask(kind, "PATCH", path, json=_dumped(body))
+
     def delete(self, kind: type[Body], path: str) -> Body:
         return self._ask(kind, "DELETE", path)
 

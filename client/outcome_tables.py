@@ -72,22 +72,26 @@ def agreement_table(outcome: Outcome, names: Mapping[str, str]) -> Table | None:
 
 
 def invoice_table(invoices: Sequence[Invoice], names: Mapping[str, str]) -> Table:
-    table = figure_table("invoices", ["number", "group", "status"], ["amount"])
+    table = figure_table("invoices", ["number", "group", "status"], ["amount", "due"])
     for invoice in invoices:
-        amount = money(invoice.amount_micro_units, invoice.currency)
+        number = "-" if invoice.number is None else str(invoice.number)
         name = names.get(invoice.group_id, invoice.group_id)
-        table.add_row(str(invoice.number), name, invoice.status, amount)
+        amounts = (invoice.amount_micro_units, invoice.amount_due_micro_units)
+        shown = [money(amount, invoice.currency) for amount in amounts]
+        table.add_row(number, name, invoice.status, *shown)
     return table
 
 
 def receipt_table(receipt: Receipt, names: Mapping[str, str]) -> Table:
-    """Every field of the body, and the digest that fixes them."""
+    """Every field of the body, the digest that fixes them, and who signed them."""
     group = names.get(receipt.body.group_id, receipt.body.group_id)
     table = figure_table(f"receipt {receipt.id} of the {group}", ["field"], [])
     table.add_column("value", overflow="fold")
     for name, value in receipt.body.model_dump(mode="json").items():
         table.add_row(name, "-" if value is None else str(value))
     table.add_row("body_digest", receipt.body_digest)
+    if receipt.signature is not None:
+        table.add_row("signed with", receipt.signature.key_id)
     return table
 
 

@@ -8,7 +8,10 @@ from api_schemas.errors import (
     NotAuthenticated,
     NotFound,
     Problem,
+    QuotaExceeded,
+    RateLimited,
     RoundFailed,
+    StorageFull,
     TooLarge,
     TruthtuneError,
 )
@@ -16,10 +19,20 @@ from api_schemas.errors import (
 _BY_CODE: dict[str, type[TruthtuneError]] = {
     BadReport.code: BadReport,
     RoundFailed.code: RoundFailed,
+    QuotaExceeded.code: QuotaExceeded,
+    StorageFull.code: StorageFull,
 }
 _BY_STATUS: dict[int, type[TruthtuneError]] = {
     kind.status: kind
-    for kind in (NotAuthenticated, Forbidden, NotFound, Conflict, TooLarge, InvalidInput)
+    for kind in (
+        NotAuthenticated,
+        Forbidden,
+        NotFound,
+        Conflict,
+        TooLarge,
+        InvalidInput,
+        RateLimited,
+    )
 }
 
 

@@ -1,17 +1,28 @@
-"""Groups, keys, files, rounds with their reports, invoices and receipts."""
+"""Groups, keys, the audit log, files, and rounds with their reports."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from api_schemas.audit_log import AuditLogEntry
 from api_schemas.base import ListPage
 from api_schemas.certificates import Certificate
 from api_schemas.errors import InvalidInput
-from api_schemas.files import File, FilePurpose
-from api_schemas.groups import Group, GroupCreate, Key, KeyCreate, KeyWithSecret
-from api_schemas.ledger import Invoice, Receipt
+from api_schemas.files import File, FileDeleted, FilePurpose
+from api_schemas.groups import (
+    DEFAULT_GRACE_SECONDS,
+    Access,
+    Group,
+    GroupCreate,
+    Key,
+    KeyCreate,
+    KeyRotate,
+    KeyWithSecret,
+)
 from api_schemas.outcomes import Outcome
-from api_schemas.reports import Report, ReportDeleted, ReportPut
+from api_schemas.reports import Report, ReportDeleted, ReportPut, UnsealedReports, UnsealRequest
 from api_schemas.rounds import Round, RoundCreate
+from client.downloads import fetch_blob
 from client.http import Connection
 from client.pages import Listing
 
@@ -34,16 +45,39 @@ class Groups(Resource):
     def list(self) -> Listing[Group]:
         return Listing(self._connection, "/v1/groups", ListPage[Group])
 
-    def create_key(self, group_id: str, name: str = "") -> KeyWithSecret:
+    def create_key(
+        self,
+        group_id: str,
+        name: str = "",
+        *,
+        access: Access = "full",
+        expires_at: datetime | None = None,
+    ) -> KeyWithSecret:
         """A key that speaks for the group. Its secret is shown this once."""
-        body = KeyCreate(scope="group", group_id=group_id, name=name)
+        body = KeyCreate(
+            scope="group", group_id=group_id, name=name, access=access, expires_at=expires_at
+        )
         return self._connection.act(KeyWithSecret, "/v1/keys", body)
 
 
 class Keys(Resource):
-    def create_operator(self, name: str = "") -> KeyWithSecret:
-        body = KeyCreate(scope="operator", name=name)
+    def create_operator(
+        self, name: str = "", *, access: Access = "full", expires_at: datetime | None = None
+    ) -> KeyWithSecret:
+        body = KeyCreate(scope="operator", name=name, access=access, expires_at=expires_at)
         return self._connection.act(KeyWithSecret, "/v1/keys", body)
+
+    def rotate(
+        self,
+        key_id: str,
+        *,
+        grace_seconds: int = DEFAULT_GRACE_SECONDS,
+        expires_at: datetime | None = None,
+    ) -> KeyWithSecret:
+        """The key's successor; its secret is shown this once. The key itself works on for
+        `grace_seconds`. A group rotates the key that it asks with."""
+        body = KeyRotate(grace_seconds=grace_seconds, expires_at=expires_at)
+        return self._connection.act(KeyWithSecret, f"/v1/keys/{key_id}/rotate", body)
 
     def get(self, key_id: str) -> Key:
         return self._connection.get(Key, f"/v1/keys/{key_id}")
@@ -53,6 +87,18 @@ class Keys(Resource):
 
     def revoke(self, key_id: str) -> Key:
         return self._connection.delete(Key, f"/v1/keys/{key_id}")
+
+
+class AuditLog(Resource):
+    """Operator only."""
+
+    def list(
+        self, *, subject: str | None = None, action: str | None = None
+    ) -> Listing[AuditLogEntry]:
+        """Who did what, newest first; about one id, or of one action, if these are given."""
+        given = {"subject": subject, "action": action}
+        filters = {name: value for name, value in given.items() if value is not None}
+        return Listing(self._connection, "/v1/audit-log", ListPage[AuditLogEntry], filters)
 
 
 class Files(Resource):
@@ -94,6 +140,10 @@ class Files(Resource):
     def list(self) -> Listing[File]:
         return Listing(self._connection, "/v1/files", ListPage[File])
 
+    def delete(self, file_id: str) -> FileDeleted:
+        """Raises Conflict while something may need the file."""
+        return self._connection.delete(FileDeleted, f"/v1/files/{file_id}")
+
     def content(self, file_id: str) -> bytes:
         return self._connection.send("GET", f"/v1/files/{file_id}/content").content
 
@@ -127,6 +177,17 @@ class Rounds(Resource):
         """What a false report gains at most, and what that rests on."""
         return self._connection.get(Certificate, f"/v1/rounds/{round_id}/certificate")
 
+    def download_pool(self, round_id: str, file: Path | str) -> Path:
+        """Put the pool of a settled round into `file`, checked against the outcome's digest.
+
+        A download that broke off goes on from where it was. Raises DamagedDownload, and Unreachable
+        if the service stays away.
+        """
+        digest = self.outcome(round_id).pool_digest
+        target = Path(file)
+        fetch_blob(self._connection, f"/v1/rounds/{round_id}/pool", digest, target)
+        return target
+
     def put_report(self, round_id: str, report: ReportPut) -> Report:
         """Submit or replace the report of the key's group."""
         return self._connection.put(Report, f"/v1/rounds/{round_id}/report", report)
@@ -134,21 +195,10 @@ class Rounds(Resource):
     def get_report(self, round_id: str) -> Report:
         return self._connection.get(Report, f"/v1/rounds/{round_id}/report")
 
+    def unseal_reports(self, round_id: str, reason: str) -> UnsealedReports:
+        """All reports of a closed round; the act and the reason go to the audit log."""
+        body = UnsealRequest(reason=reason)
+        return self._connection.act(UnsealedReports, f"/v1/rounds/{round_id}/reports/unseal", body)
+
     def delete_report(self, round_id: str) -> ReportDeleted:
         return self._connection.delete(ReportDeleted, f"/v1/rounds/{round_id}/report")
-
-
-class Invoices(Resource):
-    def get(self, invoice_id: str) -> Invoice:
-        return self._connection.get(Invoice, f"/v1/invoices/{invoice_id}")
-
-    def list(self) -> Listing[Invoice]:
-        return Listing(self._connection, "/v1/invoices", ListPage[Invoice])
-
-
-class Receipts(Resource):
-    def get(self, receipt_id: str) -> Receipt:
-        return self._connection.get(Receipt, f"/v1/receipts/{receipt_id}")
-
-    def list(self) -> Listing[Receipt]:
-        return Listing(self._connection, "/v1/receipts", ListPage[Receipt])

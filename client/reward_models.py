@@ -16,8 +16,8 @@ from api_schemas.reward_models import (
     RewardModel,
     RewardModelCreate,
 )
+from client.downloads import DamagedDownload
 from client.jobs import Jobs
-from client.models import DamagedDownload
 from client.pages import Listing
 from client.peft_folders import read_peft_folder
 from client.problems import JobFailed

@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
+import service.audit_log.endpoints
 import service.audits.endpoints
 import service.files.endpoints
 import service.groups.endpoints
@@ -17,15 +18,20 @@ import service.ledger.endpoints
 import service.models.endpoints
 import service.outcomes.endpoints
 import service.reports.endpoints
+import service.reports.unsealing
 import service.reward_models.endpoints
 import service.rounds.endpoints
+import service.signing_endpoints
+import service.webhooks.endpoints
 from migrations import require_current_schema
-from service import errors, limits, logs, metrics
+from service import errors, headers, limits, logs, metrics
 from service.auth import load_key_secret
 from service.database import Database
 from service.dependencies import AppState
 from service.document import documented
+from service.rate_limits import RateLimits
 from service.settings import Settings
+from service.vault import load_vault
 from workers.artifacts import ArtifactStore
 
 _DESCRIPTION = """
@@ -36,16 +42,20 @@ a job tunes the model and computes payments; each group gets the model and an in
 Authenticate with `Authorization: Bearer tt_…`. Errors are RFC 9457 problem documents.
 """
 _ROUTERS = (
+    service.signing_endpoints.router,
     service.groups.endpoints.router,
     service.files.endpoints.router,
     service.rounds.endpoints.router,
     service.reports.endpoints.router,
+    service.reports.unsealing.router,
     service.reward_models.endpoints.router,
     service.jobs.endpoints.router,
     service.models.endpoints.router,
     service.outcomes.endpoints.router,
     service.audits.endpoints.router,
     service.ledger.endpoints.router,
+    service.webhooks.endpoints.router,
+    service.audit_log.endpoints.router,
 )
 
 
@@ -83,6 +93,8 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
                 database=database,
                 artifacts=ArtifactStore(settings.resolved_artifacts_url),
                 key_secret=load_key_secret(settings),
+                vault=load_vault(settings),
+                rate_limits=RateLimits(settings),
             )
             yield
         finally:
@@ -92,7 +104,8 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
 
 
 def _add_routes(app: FastAPI) -> None:
-    versioned = APIRouter(prefix="/v1", responses=errors.problem_responses(400, 401, 403, 413, 422))
+    failures = errors.problem_responses(400, 401, 403, 408, 413, 422, 429)
+    versioned = APIRouter(prefix="/v1", responses=failures)
     for router in _ROUTERS:
         versioned.include_router(router)
     app.include_router(versioned)
@@ -108,6 +121,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         metrics.Measured, metrics=app.state.metrics, templates=metrics.route_templates(app)
     )
     app.add_middleware(logs.RequestLog)
+    app.add_middleware(headers.ResponseHeaders)
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Run and administer the Truthtune service.")
 db = typer.Typer(no_args_is_help=True, help="The database's schema.")
 key = typer.Typer(no_args_is_help=True, help="API keys.")
+ledger = typer.Typer(help="The ledger.")
 app.add_typer(db, name="db")
 app.add_typer(key, name="key")
+app.add_typer(ledger, name="ledger")
+artifacts = typer.Typer(help="The artifact store.")
+app.add_typer(artifacts, name="artifacts")
 
 EndWithParent = Annotated[bool, typer.Option("--end-with-parent", hidden=True)]
 
@@ -26,10 +30,11 @@ EndWithParent = Annotated[bool, typer.Option("--end-with-parent", hidden=True)]
 def db_upgrade() -> None:
     """Bring the database's schema to this version's; makes the database if there is none."""
     import migrations
+    from service.vault import load_vault
 
-    with _database() as (_, database):
+    with _database() as (settings, database):
         before = migrations.current_revision(database)
-        migrations.upgrade(database)
+        migrations.upgrade(database, vault=load_vault(settings))
         after = migrations.current_revision(database)
         place = database.url.render_as_string(hide_password=True)
     if before == after:
@@ -65,6 +70,84 @@ def create_operator_key(
     typer.echo(secret)
 
 
+@ledger.callback()
+def _ledger() -> None:
+    """Makes `verify` a command of its own, though it is the only one."""
+
+
+@ledger.command("verify")
+def verify_ledger(
+    public_key: Annotated[
+        list[str] | None,
+        typer.Option(help="In base 64, as noted before: only these may have signed."),
+    ] = None,
+    head: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SEQUENCE:HASH", help="Seen before: it must still be there."),
+    ] = None,
+) -> None:
+    """Recompute every hash, signature, sum and balance; one line and exit status 1 for a fault.
+
+    Without the options a ledger that was written anew as a whole, keys included, looks right.
+    """
+    from service.ledger import verification
+
+    with _current_database() as (_, database), database.read() as session:
+        heads = [verification.parse_head(text) for text in head or []]
+        keys = [verification.parse_public_key(text) for text in public_key or []]
+        found = 0
+        for fault in verification.faults(session, keys, heads):
+            typer.echo(fault)
+            found += 1
+        typer.echo(f"{verification.summary(session)}: {found or 'no'} fault{'s' * (found != 1)}")
+    if found:
+        raise typer.Exit(1)
+
+
+@artifacts.callback()
+def _artifacts() -> None:
+    """Makes `collect` a command of its own, though it is the only one."""
+
+
+@artifacts.command("collect")
+def collect_artifacts(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and remove nothing.")] = False,
+    older_than: Annotated[
+        float,
+        typer.Option(metavar="HOURS", min=0, help="Spare what was stored more lately."),
+    ] = 24.0,
+) -> None:
+    """Remove stored artifacts that nothing names any more; may run beside the service.
+
+    With TRUTHTUNE_STAGE_RETENTION_DAYS, lets go of what the stages of jobs left that ended longer
+    ago, before.
+    """
+    from datetime import timedelta
+
+    from service.collection.collecting import collect
+    from service.collection.retention import expire_stages
+    from service.vault import load_vault
+    from workers.artifacts import ArtifactStore
+
+    with _current_database() as (settings, database):
+        if settings.stage_retention_days is not None and not dry_run:
+            with database.write() as session:
+                expired = expire_stages(session, settings.stage_retention_days)
+            typer.echo(f"{expired} stages of ended jobs keep their artifacts no longer")
+        found = collect(
+            database,
+            load_vault(settings),
+            ArtifactStore(settings.resolved_artifacts_url),
+            timedelta(hours=older_than),
+            dry_run=dry_run,
+        )
+    typer.echo(
+        f"{found.removed} artifacts of {found.removed_bytes} bytes "
+        f"{'would be ' if dry_run else ''}removed, with {found.partials} half-written files; "
+        f"kept {found.named} that are named and {found.young} that are young"
+    )
+
+
 @app.command()
 def serve(end_with_parent: EndWithParent = False) -> None:
     """Run the HTTP API alone, until Ctrl-C or SIGTERM."""
@@ -72,18 +155,13 @@ def serve(end_with_parent: EndWithParent = False) -> None:
 
     from service import supervisor
     from service.app import create_app
+    from service.server import uvicorn_options
 
     with _current_database() as (settings, _):
         pass
     if end_with_parent:
         supervisor.end_with_parent()
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        access_log=False,  # service.logs writes one line a request
-        timeout_graceful_shutdown=5,  # event streams would keep it waiting for ever
-    )
+    uvicorn.run(create_app(settings), **uvicorn_options(settings))
 
 
 @app.command()

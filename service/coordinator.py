@@ -2,6 +2,7 @@
 
 Any number may run. What they agree on is in the database; whatever one leaves behind when it is
 killed, another takes up: finished stages by their digests, the stage in flight from its start.
+Beside it, webhooks are delivered.
 """
 
 import os
@@ -16,23 +17,24 @@ from typing import Protocol
 
 import structlog
 
-from api_schemas.errors import TruthtuneError
+from api_schemas.errors import StorageFull, TruthtuneError
 from api_schemas.jobs import AnyJobInput, ProgressEvent, StageName, stages_of
 from api_schemas.outcomes import Valued
 from api_schemas.rounds import RoundFailure
 from service import logs
 from service.database import Database
-from service.jobs import leases
+from service.jobs import attempts, leases
 from service.jobs.keeper import LeaseKeeper
 from service.jobs.publication import publish
 from service.ledger import posting
 from service.models.archive import build_archive
 from service.rounds.closing import close_due_rounds
 from service.settings import Settings
+from service.vault import load_vault
+from service.webhooks.delivery import deliverer
 from workers.artifacts import ArtifactStore
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_LONGEST_BACKOFF_SECONDS = 60.0
 
 log = structlog.get_logger()
 
@@ -77,7 +79,8 @@ def run(
         cluster_factory or _ray_cluster,
     )
     try:
-        coordinator.run()
+        with deliverer(settings, database, load_vault(settings)):
+            coordinator.run()
     finally:
         database.dispose()
 
@@ -124,6 +127,7 @@ class Coordinator:
         self._settings = settings
         self._database = database
         self._artifacts = ArtifactStore(settings.resolved_artifacts_url)
+        self._vault = load_vault(settings)
         self._stop = stop
         self._cluster_factory = cluster_factory
         self._cluster: Cluster | None = None
@@ -160,7 +164,11 @@ class Coordinator:
     def _claim(self) -> leases.Claim | None:
         with self._database.write() as session:
             return leases.claim(
-                session, self._owner, self._settings.lease_seconds, self._settings.max_attempts
+                session,
+                self._vault,
+                self._owner,
+                self._settings.lease_seconds,
+                self._settings.max_attempts,
             )
 
     def _work(self, held: leases.Claim) -> None:
@@ -175,6 +183,8 @@ class Coordinator:
                 raise
             except (_Interrupted, leases.CancelRequested) as interruption:
                 self._end_interrupted(keeper, interruption)
+            except StorageFull as error:  # there may be room later
+                self._try_again(held, error)
             except TruthtuneError as error:
                 self._fail(held, error)
             except Exception as error:
@@ -222,7 +232,7 @@ class Coordinator:
         archive = build_archive(self._artifacts, valued.adapter_files)
         outcome_digest = self._artifacts.put_json(valued.outcome.model_dump(mode="json"))
         with self._database.write() as session:
-            posting.settle(session, held, valued, archive, outcome_digest)
+            posting.settle(session, self._vault, held, valued, archive, outcome_digest)
         log.info("round_settled", job_id=held.job_id, round_id=held.round_job.round_id)
 
     def _must_stop(self, keeper: LeaseKeeper) -> bool:
@@ -253,17 +263,8 @@ class Coordinator:
         """A failure of machines, as far as one can tell: later, perhaps elsewhere, it may work."""
         log.error("attempt_failed", job_id=held.job_id, attempt=held.attempt, exc_info=error)
         self._drop_cluster()  # it may be what failed
-        delay = min(2.0**held.attempt, _LONGEST_BACKOFF_SECONDS)
-        event = ProgressEvent(
-            type="warning",
-            level="error",
-            message=f"attempt {held.attempt} failed with {type(error).__name__}; the coordinator's "
-            f"log has the details. The next one starts in {delay:.0f} s",
-            data={"attempt": held.attempt, "delay_seconds": delay},
-        )
         with self._database.write() as session:
-            leases.record(session, held, event)
-            leases.release(session, held, delay, counts=True)
+            attempts.end_attempt(session, held, error, self._settings.max_attempts)
 
     def _running_cluster(self) -> Cluster:
         """Started at the first stage, so that an idle coordinator holds no cores and no memory."""

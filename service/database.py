@@ -82,3 +82,12 @@ def database_now(session: Session) -> datetime:
     moment = session.scalar(select(func.clock_timestamp()))
     assert isinstance(moment, datetime)
     return moment.astimezone(UTC)
+
+
+def lock_until_commit(session: Session, number: int) -> None:
+    """Nobody else gets past here with the same number until the transaction ends.
+
+    On SQLite the write transaction is the lock already.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(number)))

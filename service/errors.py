@@ -10,11 +10,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api_schemas.errors import Problem, TruthtuneError
+from api_schemas.errors import Problem, QuotaExceeded, RateLimited, StorageFull, TruthtuneError
 
 MEDIA_TYPE = "application/problem+json"
 _PROBLEMS_SHOWN = 5
 _VALUE_SHOWN = 100
+RETRY_SECONDS = 5
+"""What a client is asked to wait for a disk or a database."""
 
 
 class _ProblemResponse(JSONResponse):
@@ -71,6 +73,12 @@ async def _truthtune_error(request: Request, error: Exception) -> JSONResponse:
     if error.status == HTTPStatus.CONFLICT:
         # Client libraries retry a 409 unless they are told that it stays one.
         headers["x-should-retry"] = "false"
+    if isinstance(error, QuotaExceeded):
+        headers["x-should-retry"] = "false"
+    if isinstance(error, RateLimited):
+        headers["Retry-After"] = str(request.state.retry_after)
+    if isinstance(error, StorageFull):
+        headers["Retry-After"] = str(RETRY_SECONDS)
     return problem_response(
         request_id_of(request), error.status, error.message, error.code, error.param, headers
     )

@@ -5,11 +5,13 @@ import sys
 import time
 
 import structlog
+from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_schemas.ids import new_id
-from service.errors import problem_response
+from service.errors import RETRY_SECONDS, problem_response
+from service.failures import DATABASE_UNAVAILABLE, STORAGE_FULL, name_failure
 
 log = structlog.get_logger()
 
@@ -63,15 +65,24 @@ class RequestLog:
 
         try:
             await self.app(scope, receive, identified)
-        except Exception:
+        except Exception as error:
             line.exception("request_failed")
             if status is not None:  # the response is under way: only breaking off can tell
                 raise
-            response = problem_response(
-                request_id,
-                500,
-                f"the service failed; its log has the reason under {request_id}",
-                "internal_error",
-            )
+            response = _failure_response(request_id, error)
             await response(scope, receive, identified)
         line.info("request", status=status, seconds=round(time.perf_counter() - started, 4))
+
+
+def _failure_response(request_id: str, error: Exception) -> JSONResponse:
+    """Of a full disk or a database that is away the client learns that it may ask again."""
+    failure = name_failure(error)
+    temporary = failure in (STORAGE_FULL, DATABASE_UNAVAILABLE)
+    reason = failure.message if temporary else "the service failed"
+    return problem_response(
+        request_id,
+        failure.status if temporary else 500,
+        f"{reason}; the log has the details under {request_id}",
+        failure.code if temporary else "internal_error",
+        headers={"Retry-After": str(RETRY_SECONDS)} if temporary else None,
+    )

@@ -24,6 +24,7 @@ UNMEASURED = frozenset(
     {
         "/v1/rounds/{round_id}/report",
         "/v1/files",
+        "/v1/files/{file_id}",
         "/v1/reward-models",
         "/v1/reward-models/{reward_model_id}",
         "/v1/reward-models/{reward_model_id}/content",

@@ -30,10 +30,55 @@ class Settings(BaseSettings):
         min_length=32,
         description="Secret of the API keys' HMAC; default: made once in `home`, mode 0600.",
     )
+    seal_key: str | None = Field(
+        None,
+        repr=False,
+        description="32 bytes in base 64 that reports and private keys are encrypted with; "
+        "default: made once in `home`, mode 0600. Whoever loses it loses every report.",
+    )
     host: str = Field("127.0.0.1", description="Loopback, so that a first start exposes nothing.")
     port: int = Field(8321, ge=0, le=65535, description="0 takes a free port.")
     max_upload_bytes: int = Field(
         256 * 2**20, ge=1, description="256 MiB: a million preference pairs of ordinary length."
+    )
+    quota_file_bytes: int = Field(
+        4 * 2**30,
+        ge=1,
+        description="Stored bytes of one owner's files: 4 GiB, sixteen of the largest.",
+    )
+    quota_files: int = Field(1000, ge=1, description="Files of one owner: far beyond a round's.")
+    quota_unfinished_jobs: int = Field(
+        20,
+        ge=1,
+        description="Reward models and rerankings of one owner that wait or are being made: "
+        "hours of work already.",
+    )
+    quota_keys: int = Field(
+        20, ge=1, description="Live keys of one group, or of the operator: one a machine."
+    )
+    rate_limit_per_minute: int = Field(
+        6000,
+        ge=0,
+        description="Requests of one key, an upload counting as 10; 0 for no limit. 100 a second "
+        "is what one process answers: a busy program passes, a loop gone wild does not.",
+    )
+    failed_authentications_per_minute: int = Field(
+        60,
+        ge=0,
+        description="Keys that are none, from one address, before it is asked to wait; 0 for no "
+        "limit. A wrong key in a script shows itself within seconds.",
+    )
+    max_connections: int = Field(
+        800,
+        ge=1,
+        description="Open connections and requests; more get 503. Below the 1024 files that a "
+        "process may usually open.",
+    )
+    base_models: str = Field(
+        "smollm2-135m-instruct,tiny-enumerable",
+        description="Base models that rounds may announce, with commas between: names, hub ids, "
+        "absolute paths of models or of folders of models. Only what comes with the packages: "
+        "nothing is fetched or read that the operator did not list.",
     )
     reward_base_models: str = Field(
         "smollm2-135m-instruct,tiny-enumerable,all-minilm-l6-v2",
@@ -64,6 +109,17 @@ class Settings(BaseSettings):
         description="Claims of one job before it fails: a job that kills its coordinator "
         "must not do so for ever.",
     )
+    stage_retention_days: float | None = Field(
+        None,
+        ge=0,
+        description="Days after a job's end until `truthtune artifacts collect` lets go of what its "
+        "stages left; default: never, so that every round can be audited.",
+    )
+    webhook_private_addresses: bool = Field(
+        False,
+        description="Let webhooks lead to private addresses and to this machine, by http too: for "
+        "an intranet. Otherwise a group could make the service knock at our own doors.",
+    )
 
     @field_validator("heartbeat_seconds")
     @classmethod
@@ -77,8 +133,12 @@ class Settings(BaseSettings):
         return heartbeat
 
     @cached_property
+    def base_model_names(self) -> tuple[str, ...]:
+        return _parts(self.base_models)
+
+    @cached_property
     def reward_base_model_names(self) -> tuple[str, ...]:
-        return tuple(filter(None, map(str.strip, self.reward_base_models.split(","))))
+        return _parts(self.reward_base_models)
 
     @cached_property
     def resolved_database_url(self) -> str:
@@ -87,3 +147,7 @@ class Settings(BaseSettings):
     @cached_property
     def resolved_artifacts_url(self) -> str:
         return self.artifacts_url or str((self.home / "artifacts").resolve())
+
+
+def _parts(listed: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, listed.split(","))))

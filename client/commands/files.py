@@ -40,6 +40,13 @@ def list_files(context: typer.Context, as_json: AsJson = False) -> None:
         print_many(client.files.list(), columns, as_json)
 
 
+@app.command()
+def delete(context: typer.Context, file_id: str, as_json: AsJson = False) -> None:
+    """Delete a file of yours that nothing needs any more."""
+    with connect(context) as client:
+        print_one(client.files.delete(file_id), as_json)
+
+
 def _show(file: File, as_json: bool) -> None:
     if as_json or file.validation is None:
         print_one(file, as_json)

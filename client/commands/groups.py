@@ -1,10 +1,10 @@
 """`truthtune group …`: the operator registers groups and gives them keys."""
 
-from typing import Annotated
-
 import typer
 
-from client.commands.context import AsJson, connect, print_many, print_one
+from api_schemas.groups import Access
+from client.commands.context import AsJson, connect, print_many, print_one, validated
+from client.commands.keys import AccessOption, ExpiresAt, Name, moment
 
 app = typer.Typer(no_args_is_help=True, help="Groups and their API keys (operator).")
 
@@ -27,9 +27,14 @@ def list_groups(context: typer.Context, as_json: AsJson = False) -> None:
 def create_key(
     context: typer.Context,
     group_id: str,
-    name: Annotated[str, typer.Option(help="A note to tell keys apart.")] = "",
+    name: Name = "",
+    access: AccessOption = "full",
+    expires_at: ExpiresAt = None,
     as_json: AsJson = False,
 ) -> None:
     """Make an API key for a group. Its secret is shown this once."""
+    known: Access = validated(Access, access, "--access")
+    until = moment(expires_at)
     with connect(context) as client:
-        print_one(client.groups.create_key(group_id, name), as_json)
+        made = client.groups.create_key(group_id, name, access=known, expires_at=until)
+    print_one(made, as_json)

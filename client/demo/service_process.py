@@ -17,7 +17,7 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.1
 _LOG_LINES_SHOWN = 20
-_KEPT_VARIABLES = frozenset({"TRUTHTUNE_MODEL_CACHE"})
+_KEPT_VARIABLES = frozenset({"TRUTHTUNE_MODEL_CACHE", "TRUTHTUNE_BASE_MODELS"})
 """The demo always runs on SQLite and a local Ray, whatever else the environment says."""
 
 

@@ -12,7 +12,7 @@ from api_schemas.base import ListPage
 from api_schemas.errors import Conflict
 from api_schemas.ids import JobId
 from api_schemas.jobs import Job, JobEvent
-from service import audit
+from service import audit, quotas
 from service.auth import CurrentPrincipal, Operator, Principal, require_operator
 from service.dependencies import ReadSession, State, WriteSession
 from service.downloads import DRAWING_RESPONSES, drawing_response
@@ -106,17 +106,22 @@ def cancel_job(job_id: JobId, principal: CurrentPrincipal, session: WriteSession
     if row.status in repository.FINISHED:
         raise Conflict(f"job {job_id} is {row.status} already", code="job_finished")
     queue.request_cancel(session, row)
-    if round_row is not None and row.kind == "round" and row.status == "cancelled":
+    ended = row.kind == "round" and row.status == "cancelled"
+    if round_row is not None and ended and round_row.state != "cancelled":
         lifecycle.fail(session, round_row, JOB_CANCELLED)
     _record(session, principal, "job.cancel_requested", row)
     return repository.to_job(session, principal, row)
 
 
 @router.post("/{job_id}/retry", summary="Retry a job", responses=problem_responses(404, 409))
-def retry_job(job_id: JobId, principal: CurrentPrincipal, session: WriteSession) -> Job:
+def retry_job(
+    job_id: JobId, principal: CurrentPrincipal, session: WriteSession, state: State
+) -> Job:
     """Queues a failed or cancelled job again with the same input. Stages that it finished are not
     run again. A group may retry the jobs of its own reward models, the operator any other."""
     round_row, row = _lock_to_change(session, principal, job_id)
+    if row.owner_id is not None:
+        quotas.require_job(session, state.settings, row.owner_id)
     queue.retry(session, row)
     if round_row is not None and row.kind == "round":
         lifecycle.move(session, round_row, "closed")

@@ -7,6 +7,7 @@ from api_schemas.base import ListPage
 from api_schemas.errors import NotFound
 from api_schemas.ids import RerankingId, RewardModelId
 from api_schemas.reward_models import Reranking, RerankingCreate, RewardModel, RewardModelCreate
+from service import quotas
 from service.auth import CurrentPrincipal
 from service.bodies import StrictRoute
 from service.dependencies import ReadSession, State
@@ -32,15 +33,21 @@ router = APIRouter(tags=["reward models"], route_class=StrictRoute)
     responses=problem_responses(404),
 )
 def create_reward_model(
-    principal: CurrentPrincipal, body: RewardModelCreate, pinned: Pinned, idempotent: Idempotent
+    principal: CurrentPrincipal,
+    body: RewardModelCreate,
+    pinned: Pinned,
+    idempotent: Idempotent,
+    state: State,
 ) -> RewardModel:
     """Queues a job that fits a reward model and measures it, ahead of any round; a report may then
     name it. Nobody but you sees it, its job or what it is made from."""
-    return idempotent.run(
-        body.model_dump(mode="json"),
-        RewardModel,
-        lambda: request_reward_model(idempotent.session, principal, body, pinned),
-    )
+    session = idempotent.session
+
+    def work() -> RewardModel:
+        quotas.require_job(session, state.settings, principal.owner_id)
+        return request_reward_model(session, principal, body, pinned)
+
+    return idempotent.run(body.model_dump(mode="json"), RewardModel, work)
 
 
 @router.get("/reward-models", summary="List your reward models")
@@ -111,14 +118,17 @@ def create_reranking(
     principal: CurrentPrincipal,
     body: RerankingCreate,
     idempotent: Idempotent,
+    state: State,
 ) -> Reranking:
     """Queues a job that scores each prompt's responses and puts the best first (best-of-n); a
     Conflict until the reward model's own job has succeeded."""
-    return idempotent.run(
-        body.model_dump(mode="json"),
-        Reranking,
-        lambda: request_reranking(idempotent.session, principal, reward_model_id, body),
-    )
+    session = idempotent.session
+
+    def work() -> Reranking:
+        quotas.require_job(session, state.settings, principal.owner_id)
+        return request_reranking(session, principal, reward_model_id, body)
+
+    return idempotent.run(body.model_dump(mode="json"), Reranking, work)
 
 
 @router.get(

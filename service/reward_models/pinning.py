@@ -22,6 +22,7 @@ from service.files import repository as files
 from service.reward_models import repository
 from service.reward_models.adapters import check_adapters
 from workers import base_models
+from workers.preferences.splitting import require_splittable
 from workers.rewards import registry
 
 
@@ -41,7 +42,7 @@ def pin(
     if evaluation_file_id is not None:
         named.append(NamedFile("evaluation_file_id", evaluation_file_id, "preferences"))
     with state.database.read() as session:
-        sha256s = _files(session, principal, named)
+        sha256s = _files(session, principal, named, _data_file(spec))
         reward_models = _reward_models(session, principal, spec)
     named_models = named_base_models(spec)
     _require_allowed(named_models, state.settings.reward_base_model_names)
@@ -57,12 +58,21 @@ def pin(
     )
 
 
-def _files(session: Session, principal: Principal, named: Sequence[NamedFile]) -> dict[str, str]:
+def _files(
+    session: Session, principal: Principal, named: Sequence[NamedFile], data_file: str | None
+) -> dict[str, str]:
+    """Digests by id. The `data_file` is fitted to, so it must leave something to hold out."""
     found = {}
     for each in named:
         file = files.get_own_file(session, principal, each.file_id, each.purpose, param=each.param)
+        if each.file_id == data_file and file.validation is not None:
+            require_splittable(file.validation, each.param)
         found[each.file_id] = file.sha256
     return found
+
+
+def _data_file(spec: RewardModelSpec) -> str | None:
+    return spec.file_id if isinstance(spec, PreferenceDataSpec) else None
 
 
 def _reward_models(session: Session, principal: Principal, spec: RewardModelSpec) -> dict[str, str]:

@@ -93,6 +93,10 @@ def test_closing_a_reported_round_names_its_job_and_a_cancelled_one_is_cancelled
     assert last.status == "cancelled"
     assert [event.type for event in operator.jobs.stream(closed.job_id)][-1] == "job_cancelled"
     assert operator.jobs.retry(closed.job_id).status == "queued"
+    assert group.rounds.get_report(draft.id).unsealed_at is None
+    unsealed = operator.rounds.unseal_reports(draft.id, "a dispute")
+    assert [report.size for report in unsealed.reports] == [REPORT.size]
+    assert group.rounds.get_report(draft.id).unsealed_at is not None
     assert operator.rounds.cancel(draft.id).state == "cancelled"
 
 

@@ -2,14 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from client_support import RunningService
+from typer.testing import CliRunner
 
 from client import Truthtune, cli
+from client.commands.keys import app as keys_app
 
 HEAVY = ("fastapi", "sqlalchemy", "torch", "ray", "transformers", "numpy", "service", "workers")
 ROOT = Path(__file__).parent.parent.parent
@@ -49,8 +52,8 @@ def test_a_round_goes_from_its_file_to_a_queued_job(
         "generation = {max_new_tokens = 2}\nregularizer = {coefficient = 1.0}\n"
     )
     preferences = tmp_path / "preferences.jsonl"
-    pair = {"prompt": "red sun", "chosen": "sun", "rejected": "rain"}
-    preferences.write_text(json.dumps(pair) + "\n")
+    pairs = [{"prompt": f"red {n}", "chosen": "sun", "rejected": "rain"} for n in range(10)]
+    preferences.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
 
     group_id = result(environment, "group", "create", "from the command line")["id"]
     key = result(environment, "group", "create-key", str(group_id))["secret"]
@@ -152,7 +155,16 @@ def test_no_name_stands_for_two_commands() -> None:
     own = {added.name for added in (*groups, *commands)}
     mounted = [name for module in cli._MOUNTED for name in cli._commands(module)]
     assert len(mounted) == len(set(mounted))
-    assert own.isdisjoint(mounted)
+    assert own & set(mounted) == {"key"}  # one group, with the commands of both
+    keys = {command.name or command.callback.__name__ for command in keys_app.registered_commands}
+    assert keys.isdisjoint(cli._key_commands())
+
+
+def test_the_keys_of_both_are_listed_once() -> None:
+    shown = CliRunner().invoke(cli.app, ["key", "--help"]).output
+    assert all(name in shown for name in ("create-operator", "rotate", "revoke"))
+    listed = CliRunner().invoke(cli.app, ["--help"]).output
+    assert len(re.findall(r"^\W+key ", listed, re.MULTILINE)) == 1
 
 
 def test_without_the_service_installed_its_commands_are_unknown_and_the_others_work(

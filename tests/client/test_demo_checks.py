@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from api_schemas.ids import new_id
-from api_schemas.ledger import Invoice, Receipt, ReceiptBody
+from api_schemas.ledger import Invoice, LedgerHead, Receipt, ReceiptBody
 from api_schemas.outcomes import (
     FreshValuation,
     GroupOutcome,
@@ -121,10 +121,16 @@ def receipt_body(group: GroupOutcome, number: int) -> ReceiptBody:
     shared = {"size", "valuation", "others_welfare_without", "others_welfare_with", "payment"}
     return ReceiptBody(
         **group.model_dump(include=shared | {"group_id", "utility", "amount_micro_units"}),
+        receipt_id=new_id("rcpt"),
+        invoice_id=new_id("inv"),
+        issued_at=NOW,
         round_id=ROUND,
         invoice_number=number,
         announcement_digest=SETTLED.announcement_digest,
-        report_digest=DIGEST,
+        report_commitment=DIGEST,
+        commitment_root=DIGEST,
+        commitment_path=[],
+        others_welfare_difference=group.payment,
         counterfactuals="retrain",
         payment_rule="affine_maximizer",
         regularizer=KLRegularizer(coefficient=1.0),
@@ -135,16 +141,20 @@ def receipt_body(group: GroupOutcome, number: int) -> ReceiptBody:
         currency="EUR",
         pool_digest=DIGEST,
         adapter_digest=DIGEST,
+        certificate_digest=DIGEST,
+        code_version=None,
+        ledger_head=LedgerHead(sequence=number, hash=DIGEST),
     )
 
 
 def receipt(group: GroupOutcome, number: int) -> Receipt:
     body = receipt_body(group, number)
     return Receipt(
-        id=new_id("rcpt"),
-        invoice_id=new_id("inv"),
+        id=body.receipt_id,
+        invoice_id=body.invoice_id,
         body=body,
         body_digest=digest_of(body),
+        signature=None,
         created_at=NOW,
     )
 
@@ -158,8 +168,13 @@ def invoice(receipt: Receipt) -> Invoice:
         receipt_id=receipt.id,
         status="open",
         amount_micro_units=receipt.body.amount_micro_units,
+        amount_credited_micro_units=0,
+        amount_paid_micro_units=0,
+        amount_due_micro_units=receipt.body.amount_micro_units,
         currency="EUR",
         created_at=NOW,
+        opened_at=NOW,
+        ended_at=None,
     )
 
 

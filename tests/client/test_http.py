@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 from client_support import Answer, Script
 
-from api_schemas.errors import Conflict, RoundFailed, TruthtuneError
+from api_schemas.errors import (
+    Conflict,
+    QuotaExceeded,
+    RateLimited,
+    RoundFailed,
+    TruthtuneError,
+)
 from client import Truthtune, http
 from client.problems import RequestFailed, Unreachable
 
@@ -23,8 +29,11 @@ KEY = {
     "scope": "group",
     "group_id": GROUP["id"],
     "name": "",
+    "access": "full",
     "created_at": "2026-01-01T00:00:00Z",
+    "expires_at": None,
     "revoked_at": None,
+    "successor_id": None,
     "secret": "tt_grp_secret",
 }
 
@@ -87,6 +96,24 @@ def test_making_a_key_is_repeated_when_it_was_refused_for_now(
 ) -> None:
     script.answers = [problem(429, "too_many"), ok(KEY)]
     assert scripted.groups.create_key(GROUP["id"]).secret == "tt_grp_secret"
+
+
+def test_a_quota_is_an_error_at_once_for_waiting_would_not_help(
+    scripted: Truthtune, script: Script
+) -> None:
+    script.answers = [problem(429, "quota_exceeded", x_should_retry="false"), ok(GROUP)]
+    with pytest.raises(QuotaExceeded):
+        scripted.groups.create("teachers")
+    assert len(script.asked) == 1
+
+
+def test_whoever_is_told_to_wait_for_longer_than_a_minute_gets_the_error(
+    scripted: Truthtune, script: Script
+) -> None:
+    script.answers = [problem(429, "rate_limited", Retry_After="61"), ok(GROUP)]
+    with pytest.raises(RateLimited):
+        scripted.groups.get(GROUP["id"])
+    assert len(script.asked) == 1
 
 
 def test_x_should_retry_overrides_the_status_both_ways(scripted: Truthtune, script: Script) -> None:

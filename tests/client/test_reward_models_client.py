@@ -13,7 +13,7 @@ from api_schemas.errors import Conflict, InvalidInput, NotFound
 from api_schemas.lexical import LexicalSpec
 from api_schemas.reward_models import AdapterSpec, Candidates
 from client import Truthtune
-from client.models import DamagedDownload
+from client.downloads import DamagedDownload
 from client.problems import JobFailed
 
 LEXICAL = LexicalSpec.model_validate(

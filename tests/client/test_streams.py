@@ -11,8 +11,8 @@ from client_support import Answer, Script
 from api_schemas.errors import InvalidInput
 from api_schemas.jobs import STAGES
 from client import Truthtune, jobs
+from client.downloads import DamagedDownload
 from client.event_stream import parse_events
-from client.models import DamagedDownload
 from client.problems import Unreachable
 
 JOB_ID = "job_" + "0" * 26

@@ -4,7 +4,7 @@ from typing import Any
 
 from scenes import claim
 from starlette.testclient import TestClient
-from support import upload_jsonl
+from support import PAIRS, upload_jsonl
 
 from api_schemas.jobs import RerankingJobInput
 from api_schemas.report_cards import Accuracy, ReportCard
@@ -17,7 +17,6 @@ from workers.artifacts import ArtifactStore
 CARD = b'<svg xmlns="http://www.w3.org/2000/svg"><title>report card</title></svg>'
 CONTENT = b'{"format": 2, "method": "lexical", "report_card": null}\n{"features": []}'
 LEXICAL = {"type": "lexical", "features": [{"type": "keywords", "words": ["please"]}]}
-PAIRS = [{"prompt": "red", "chosen": "sun", "rejected": "rain"}]
 ITEMS = [
     {"prompt": "red", "responses": ["sun", "please", "rain"]},
     {"prompt": "blue", "responses": ["sky"]},

@@ -112,3 +112,14 @@ def test_a_header_as_long_as_a_pickle_begins_is_still_a_header() -> None:
     data = struct.pack("<Q", len(text)) + text + bytes(8)
     assert data.startswith(b"\x80\x04")
     check(data)
+
+
+def test_a_header_may_have_a_mebibyte_and_not_a_byte_more() -> None:
+    entry = {"lora_A": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
+    for length in (2**20, 2**20 + 1):
+        text = json.dumps(entry).encode().ljust(length)
+        data = struct.pack("<Q", len(text)) + text + bytes(8)
+        if length == 2**20:
+            check(data)
+        else:
+            assert "its header would be longer than it may be" in refusal(data)

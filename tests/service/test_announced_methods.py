@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from scenes import announcement
 from starlette.testclient import TestClient
 from support import UploadPrompts, count_rows, round_body
 
-from api_schemas.rounds import KLRegularizer, RoundCreate
+from api_schemas.rounds import Announcement, KLRegularizer, RoundCreate
 from service.dependencies import AppState
 from service.tables import RoundRow
 
@@ -133,3 +134,12 @@ def test_settings_without_a_method_are_those_of_the_default_method() -> None:
     made = announced({"training": {"steps": 3}, "regularizer": {"coefficient": 2.0}})
     assert made.training.method == "policy_gradient"
     assert made.regularizer == KLRegularizer(coefficient=2.0)
+
+
+def test_automatic_invoicing_leaves_digests_as_they_were_before_there_was_a_choice() -> None:
+    without = announcement().model_dump(mode="json")
+    assert "invoicing" not in without
+    assert announcement(invoicing="automatic").model_dump(mode="json") == without
+    assert Announcement.model_validate(without).invoicing == "automatic"
+    manual = announcement(invoicing="manual").model_dump(mode="json")
+    assert manual == without | {"invoicing": "manual"}

@@ -15,6 +15,7 @@ from support import (
     upload_jsonl,
 )
 
+from api_schemas.strict_json import MAX_DEPTH
 from service.dependencies import AppState
 from service.tables import GroupRow
 
@@ -145,3 +146,20 @@ def test_a_failure_of_the_database_logs_no_report(
 def _without_ids(problem: dict[str, Any], asked: str) -> dict[str, Any]:
     kept = {name: value for name, value in problem.items() if name != "request_id"}
     return kept | {"detail": problem["detail"].replace(asked, "")}
+
+
+def test_json_is_read_to_its_depth_and_no_deeper(operator: TestClient) -> None:
+    """Refused before any reader recurses; brackets in a text have no depth."""
+    for depth, is_refused in ((MAX_DEPTH, False), (MAX_DEPTH + 1, True)):
+        body = b'{"name": ' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
+        detail = operator.post("/v1/groups", content=body, headers=JSON).json()["detail"]
+        assert ("nested too deeply" in detail) == is_refused, detail
+    quoted = json.dumps({"name": '"' + "[{" * 30 + "\\"})
+    assert operator.post("/v1/groups", content=quoted, headers=JSON).status_code == 201
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("unit", [b'\\"', b'"', b'"\\', b"[", b"]", b'["', b"{}"])
+def test_no_body_takes_long_to_refuse(operator: TestClient, unit: bytes) -> None:
+    body = b'{"name": "' + unit * (3 * 2**20 // len(unit))
+    assert operator.post("/v1/groups", content=body, headers=JSON).status_code == 422

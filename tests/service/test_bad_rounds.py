@@ -101,15 +101,15 @@ def test_an_unknown_base_model_is_told_which_there_are(
 def test_a_folder_that_holds_no_usable_model_is_refused(
     operator: TestClient, upload_prompts: UploadPrompts, tmp_path: Path, config: str, tokenizer: str
 ) -> None:
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
     for name, text in [
         ("config.json", config),
         ("tokenizer.json", tokenizer),
         ("model.safetensors", ""),
     ]:
-        (tmp_path / name).write_text(text)
-    refused = operator.post(
-        "/v1/rounds", json=round_body(upload_prompts(), base_model=str(tmp_path))
-    )
+        (folder / name).write_text(text)
+    refused = operator.post("/v1/rounds", json=round_body(upload_prompts(), base_model=str(folder)))
     assert (refused.status_code, refused.json()["code"]) == (422, "unknown_base_model")
 
 

@@ -1,5 +1,6 @@
 """The examples in the API's document: there is one of every response, and they are right."""
 
+import base64
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 import pytest
 
 from api_schemas import examples
+from api_schemas.amounts import payment_micro_units
 from api_schemas.base import Schema
+from api_schemas.commitments import PathStep, commitment, root_of_path
 from service.app import create_app
 from service.reports.probe import probe
 from service.settings import Settings
+from service.signing import is_signed
 from workers.artifacts import canonical_json, sha256_of
-from workers.mechanism.amounts import payment_micro_units
 
 DOCUMENT = create_app(Settings()).openapi()
 SCHEMAS: dict[str, dict[str, Any]] = DOCUMENT["components"]["schemas"]
@@ -58,8 +61,34 @@ def test_the_examples_digests_are_those_of_what_they_show() -> None:
     round_, report, receipt = examples.ROUND, examples.REPORT, examples.RECEIPT
     assert round_["announcement_digest"] == _digest(round_["announcement"])
     reported = {name: report[name] for name in ("size", "reward_model")}
-    assert report["digest"] == receipt["body"]["report_digest"] == _digest(reported)
+    salt = base64.b64decode(report["salt"])
+    own = commitment(report["round_id"], report["group_id"], salt, reported)
+    assert report["commitment"] == receipt["body"]["report_commitment"] == own
+    path = [PathStep.model_validate(step) for step in receipt["body"]["commitment_path"]]
+    assert root_of_path(own, path) == round_["commitment_root"]
+    assert receipt["body"]["commitment_root"] == round_["commitment_root"]
     assert receipt["body_digest"] == _digest(receipt["body"])
+
+
+def test_the_examples_receipt_is_signed_by_the_examples_key() -> None:
+    receipt, key = examples.RECEIPT, examples.SIGNING_KEY
+    assert receipt["signature"]["key_id"] == key["id"]
+    assert is_signed(receipt["body"], receipt["signature"]["signature"], key["public_key"])
+
+
+def test_the_examples_certificate_digest_is_that_of_what_the_group_sees() -> None:
+    hidden = {"outcome": None, "stages": None}
+    certificate = examples.CERTIFICATE
+    seen = certificate | {"audited": None, "digests": certificate["digests"] | hidden}
+    assert examples.RECEIPT["body"]["certificate_digest"] == _digest(seen)
+
+
+def test_the_examples_invoice_adds_up() -> None:
+    names = ("amount", "amount_credited", "amount_paid", "amount_due")
+    amount, credited, paid, due = (examples.INVOICE[f"{name}_micro_units"] for name in names)
+    assert amount - credited - paid == due
+    assert credited == examples.CREDIT_NOTE["amount_micro_units"]
+    assert paid == examples.PAYMENT["amount_micro_units"]
 
 
 def test_the_examples_figures_follow_from_one_another() -> None:

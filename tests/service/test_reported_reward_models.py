@@ -1,13 +1,15 @@
 """Reports that name reward models made ahead, or files and base models: all of it is pinned."""
 
+from typing import Any
+
 import pytest
-from fake_cluster import job_row
 from reward_model_scenes import create, preferences, publish_next, ready
 from starlette.testclient import TestClient
-from support import MakeGroup, OpenRound
+from support import PAIRS, VAULT, MakeGroup, OpenRound, upload_jsonl
 
-from api_schemas.jobs import JobInput
+from api_schemas.jobs import ReportInput
 from service.dependencies import AppState
+from service.reports.repository import job_inputs
 from workers import base_models
 
 UNKNOWN = "rm_" + "0" * 26
@@ -32,9 +34,10 @@ def test_a_report_may_name_a_reward_model_that_is_ready(
     put = group.put(url, json=report)
     assert (put.status_code, put.json()["probe"]) == (200, None)
     closed = operator.post(f"/v1/rounds/{opened['id']}/close").json()
-    job = JobInput.model_validate(job_row(state.database, closed["job_id"]).input)
+    assert closed["job_id"] is not None
     digest = group.get(f"/v1/reward-models/{made['id']}").json()["digest"]
-    assert job.reports[0].pinned.reward_models == {made["id"]: digest}
+    (report,) = _reports(state, opened["id"])
+    assert report.pinned.reward_models == {made["id"]: digest}
 
 
 def test_a_report_cannot_name_a_reward_model_of_another(
@@ -77,7 +80,39 @@ def test_a_reports_names_are_pinned_and_checked_as_a_reward_models_are(
     spec["method"]["base_model"] = "tiny-enumerable"
     assert group.put(url, json={"size": 1, "reward_model": spec}).status_code == 200
     closed = operator.post(f"/v1/rounds/{opened['id']}/close").json()
-    job = JobInput.model_validate(job_row(state.database, closed["job_id"]).input)
-    assert list(job.reports[0].pinned.files) == [spec["file_id"]]
+    (report,) = _reports(state, closed["id"])
+    assert list(report.pinned.files) == [spec["file_id"]]
     revision = base_models.resolve("tiny-enumerable").revision
-    assert job.reports[0].pinned.base_models == {"tiny-enumerable": revision}
+    assert report.pinned.base_models == {"tiny-enumerable": revision}
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ([{"prompt": "a", "chosen": "b", "rejected": f"c{n}"} for n in range(10)], "same prompt"),
+        (PAIRS[:9], "at least 10"),
+        (
+            [{"prompt": f"a{n}", "responses": ["b", "c"], "votes": [1, 1]} for n in range(10)],
+            "ties",
+        ),
+    ],
+)
+def test_data_that_nothing_can_be_fitted_to_is_refused_when_it_is_reported(
+    make_group: MakeGroup, open_round: OpenRound, lines: list[dict[str, Any]], reason: str
+) -> None:
+    _, group = make_group("teachers")
+    file = upload_jsonl(group, "preferences", lines)
+    spec = {"type": "preference_data", "file_id": file["id"]}
+    spec["method"] = {"name": "tfidf_bradley_terry"}
+    url = f"/v1/rounds/{open_round()['id']}/report"
+    refused = group.put(url, json={"size": 1, "reward_model": spec})
+    assert refused.status_code == 422, refused.text
+    assert refused.json()["param"] == "reward_model.file_id"
+    assert reason in refused.json()["detail"]
+    ahead = group.post("/v1/reward-models", json={"name": "a", "reward_model": spec})
+    assert (ahead.status_code, ahead.json()["param"]) == (422, "reward_model.file_id")
+
+
+def _reports(state: AppState, round_id: str) -> list[ReportInput]:
+    with state.database.read() as session:
+        return job_inputs(session, VAULT, round_id)
