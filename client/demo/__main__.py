@@ -71,6 +71,10 @@ def _run(
         scenario.run_job(operator, round_.id, console, names)
     with step(console, "what it found"):
         round_ = scenario.show_results(operator, members, round_.id, setup, console)
+    with step(console, "a receipt, checked offline; the ledger, walked from end to end"):
+        told = scenario.verify_receipt(members[0], round_, service.home / "receipt")
+        console.print(told, highlight=False, markup=False)
+        console.print(service.run("ledger", "verify").rstrip(), highlight=False, markup=False)
     with step(console, "the adapter, in plain transformers and peft"):
         target = service.home / "adapter"
         console.print(scenario.compare(members[0], round_, folder, target, setup), markup=False)

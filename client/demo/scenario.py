@@ -1,5 +1,6 @@
 """The demo's steps, each as a user would take it: through the client, over HTTP."""
 
+import json
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
 from rich.console import Console
 
 from api_schemas.errors import TruthtuneError
@@ -134,6 +136,32 @@ def show_results(
         f"{len(invoices)} invoices and their receipts holds"
     )
     return round_
+
+
+def verify_receipt(member: Member, round_: Round, folder: Path) -> str:
+    """Save what a group holds of its round, and check its receipt with it: a process that asks
+    nobody. Raises DemoFailed unless it holds."""
+    rounds = member.client.rounds
+    held: dict[str, BaseModel] = {
+        "report": rounds.get_report(round_.id),
+        "round": round_,
+        "certificate": rounds.certificate(round_.id),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in held.items():
+        (folder / f"{name}.json").write_text(value.model_dump_json())
+    keys = [key.model_dump(mode="json") for key in member.client.signing_keys.list()]
+    (folder / "keys.json").write_text(json.dumps(keys))
+    (receipt,) = member.client.receipts.list()
+    (folder / "receipt.json").write_text(receipt.model_dump_json())
+    options = [f"--{name}={folder / name}.json" for name in held]
+    command = [sys.executable, "-m", "client.cli", "receipt", "verify", f"{folder}/receipt.json"]
+    done = subprocess.run(
+        [*command, f"--public-key={folder}/keys.json", *options], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise DemoFailed(f"a receipt does not hold:\n{done.stdout}{done.stderr}")
+    return done.stdout.rstrip()
 
 
 def compare(
