@@ -1,18 +1,24 @@
 """The artifact store: immutable blobs named by their sha256, on a folder or any fsspec URL."""
 
+import errno
 import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import rfc8785
 
-from api_schemas.errors import NotFound
+from api_schemas.errors import NotFound, StorageFull
 
 _CHUNK_BYTES = 1 << 20
+_PARTIAL, _REMOVED = ".partial-", ".removed"
+_FOLDERS = "[0-9a-f][0-9a-f]"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -23,6 +29,26 @@ def sha256_of(data: bytes) -> str:
 def canonical_json(value: Any) -> bytes:
     """RFC 8785 bytes of a JSON value: the one form that is hashed, stored and compared."""
     return rfc8785.dumps(value)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a disk had no room, or its owner no more of it."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def raise_if_full(error: BaseException) -> None:
+    """Raises StorageFull for a full disk: of a machine, and of nothing that was computed there."""
+    if is_full(error):
+        raise StorageFull("there is no room left on a disk") from error
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A stored blob; `modified` is when it was put last, by the store's clock."""
+
+    digest: str
+    modified: datetime
+    bytes: int
 
 
 class ArtifactStore:
@@ -49,13 +75,15 @@ class ArtifactStore:
         return self.put(canonical_json(value))
 
     def put_stream(self, chunks: Iterable[bytes]) -> str:
-        """Store a stream without holding it in memory; an exception from it leaves nothing."""
+        """Store a stream without holding it in memory; an exception from it leaves nothing.
+
+        What is stored already is stored anew, so that a collection of garbage finds it young.
+        Raises StorageFull.
+        """
         temporary_folder = self._root if self._remote is None else tempfile.gettempdir()
         os.makedirs(temporary_folder, exist_ok=True)
         digest = hashlib.sha256()
-        with tempfile.NamedTemporaryFile(
-            dir=temporary_folder, prefix=".partial-", delete=False
-        ) as f:
+        with tempfile.NamedTemporaryFile(dir=temporary_folder, prefix=_PARTIAL, delete=False) as f:
             try:
                 for chunk in chunks:
                     digest.update(chunk)
@@ -64,8 +92,10 @@ class ArtifactStore:
                 os.fsync(f.fileno())
                 name = f"sha256:{digest.hexdigest()}"
                 self._publish(f.name, name)
-            except BaseException:
+            except BaseException as error:
                 Path(f.name).unlink(missing_ok=True)
+                if is_full(error):
+                    raise StorageFull(f"there is no room left in {self.url}") from error
                 raise
         return name
 
@@ -93,6 +123,66 @@ class ArtifactStore:
         path = self._path(digest)
         return self._remote.exists(path) if self._remote is not None else os.path.exists(path)
 
+    def blobs(self) -> Iterator[Blob]:
+        """All that is stored, in no order."""
+        if self._remote is not None:
+            self._remote.invalidate_cache()
+            for path, found in self._remote.find(self._root, detail=True).items():
+                if digest := self._digest_at(path):
+                    yield Blob(digest, _utc(self._remote.modified(path)), int(found["size"]))
+            return
+        for aside in Path(self._root).glob(f"{_FOLDERS}/*{_REMOVED}"):
+            # Whoever was about to remove it was killed: it is looked at anew.
+            with suppress(FileNotFoundError):
+                os.rename(aside, str(aside).removesuffix(_REMOVED))
+        for path in Path(self._root).glob(f"{_FOLDERS}/*"):
+            if digest := self._digest_at(str(path)):
+                with suppress(FileNotFoundError):
+                    status = path.stat()
+                    yield Blob(digest, _moment(status.st_mtime), status.st_size)
+
+    def remove(self, digest: str, before: datetime) -> bool:
+        """Remove a blob unless it was put after `before`, even just now; False if it stays.
+
+        On a local folder a put at the same time is seen, or comes after the removal and stores the
+        blob anew. On a remote store a put in the instant between the look and the removal is lost.
+        """
+        path = self._path(digest)
+        if self._remote is not None:
+            if not self._remote.exists(path) or _utc(self._remote.modified(path)) >= before:
+                return False
+            self._remote.rm_file(path)
+            return True
+        aside = f"{path}{_REMOVED}"
+        try:
+            os.rename(path, aside)
+            if _moment(os.stat(aside).st_mtime) >= before:
+                os.rename(aside, path)
+                return False
+            os.unlink(aside)
+        except FileNotFoundError:  # another collection was first
+            return False
+        return True
+
+    def remove_partials(self, before: datetime, *, dry_run: bool = False) -> int:
+        """What killed processes left half-written before then; gives how many files."""
+        root = Path(self._root if self._remote is None else tempfile.gettempdir())
+        old = [
+            path
+            for path in root.glob(f"{_PARTIAL}*")
+            if path.is_file() and _moment(path.stat().st_mtime) < before
+        ]
+        for path in old if not dry_run else []:
+            path.unlink(missing_ok=True)
+        return len(old)
+
+    def _digest_at(self, path: str) -> str | None:
+        """None for what is no blob: the checkpoints of trainings lie there too."""
+        digest = f"sha256:{os.path.basename(path)}"
+        if not _DIGEST.fullmatch(digest) or not path.endswith(self._path(digest).lstrip("/")):
+            return None
+        return digest
+
     def _path(self, digest: str) -> str:
         if not _DIGEST.fullmatch(digest):
             raise ValueError(f"not a digest: {digest!r}")
@@ -118,3 +208,12 @@ def _sync_folder(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _moment(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)
+
+
+def _utc(moment: datetime) -> datetime:
+    """Some stores tell UTC without saying so."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -39,6 +39,7 @@ _ENCODER_TYPES = (
 )
 BUILT_IN = ("smollm2-135m-instruct", tiny_model.NAME, SENTENCE_ENCODER)
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_CONFIGURATIONS = ("config.json", "tokenizer_config.json", "processor_config.json")
 _HUB_FILES = ("*.safetensors", "*.json", "tokenizer.model", "*.jinja")
 
 
@@ -304,8 +305,22 @@ def _model_files(name: str, folder: Path) -> list[Path]:
             code="unknown_base_model",
             param="base_model",
         )
+    _refuse_code(name, folder)
     others = ("*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
     return weights + [file for pattern in others for file in sorted(folder.glob(pattern))]
+
+
+def _refuse_code(name: str, folder: Path) -> None:
+    """`auto_map` in a configuration names Python files beside it to run; none is ever run here, and
+    without its code such a model is another than its makers meant."""
+    for file in sorted(folder.glob("*.json")):
+        if file.name in _CONFIGURATIONS and "auto_map" in json.loads(file.read_text()):
+            raise InvalidInput(
+                f"base_model {name!r}: its {file.name} has an auto_map, which asks to run code "
+                "that comes with the weights; only architectures of transformers are loaded",
+                code="unsupported_base_model",
+                param="base_model",
+            )
 
 
 @functools.lru_cache(maxsize=256)

@@ -8,12 +8,12 @@ from sqlalchemy.orm import Session
 from api_schemas.audits import MAX_REPLAYS, Audit, AuditCreate
 from api_schemas.errors import Conflict, InvalidInput
 from api_schemas.ids import new_id
-from api_schemas.jobs import AuditInput, JobInput
+from api_schemas.jobs import AuditInput, RoundJob
 from api_schemas.outcomes import GroupOutcome
 from service.audits import repository
 from service.auth import Principal
 from service.jobs import queue
-from service.jobs.repository import job_of_round, stage_digests
+from service.jobs.repository import expired_stages, job_of_round, stage_digests
 from service.outcomes.repository import get_outcome, takes_part
 from service.rounds import repository as rounds
 from service.tables import JobRow
@@ -80,18 +80,24 @@ def _require_few_replays(settings: AuditCreate, groups_in_round: int) -> None:
         )
 
 
-def _job_input(session: Session, round_id: str, audit_id: str, settings: AuditCreate) -> JobInput:
+def _job_input(session: Session, round_id: str, audit_id: str, settings: AuditCreate) -> RoundJob:
     """The round's own input, and where its job ended."""
     row = job_of_round(session, round_id)
     stages = stage_digests(session, row.id)
+    if expired := expired_stages(session, row.id):
+        raise Conflict(
+            f"what {', '.join(expired)} left in round {round_id} is kept no longer "
+            "(TRUTHTUNE_STAGE_RETENTION_DAYS), and an audit starts from it",
+            code="artifacts_expired",
+        )
     del stages["settle"]  # the outcome: an audit starts from what it was computed from
     audit = AuditInput(audit_id=audit_id, settings=settings, round_stages=stages)
     return _read_input(row).model_copy(update={"audit": audit})
 
 
-def _read_input(row: JobRow) -> JobInput:
+def _read_input(row: JobRow) -> RoundJob:
     try:
-        return JobInput.model_validate(row.input)
+        return RoundJob.model_validate(row.input)
     except ValidationError:
         raise Conflict(
             f"this version can't read job {row.id}, which another one made; audit the round with "

@@ -77,6 +77,17 @@ def stage_digests(session: Session, job_id: str) -> dict[StageName, str]:
     return _DIGESTS.validate_python({row.stage: row.digest for row in rows})
 
 
+def expired_stages(session: Session, job_id: str) -> Sequence[str]:
+    """The finished stages whose artifacts are kept no longer."""
+    return session.scalars(
+        select(JobStageRow.stage).where(
+            JobStageRow.job_id == job_id,
+            JobStageRow.finished_at.is_not(None),
+            JobStageRow.digest.is_(None),
+        )
+    ).all()
+
+
 def kind_of(row: JobRow) -> JobKind:
     kind: JobKind = row.kind  # type: ignore[assignment]  # the column holds nothing else
     return kind
@@ -160,4 +171,5 @@ def _stage(
         "status": "done",
         "seconds": (row.finished_at - row.started_at).total_seconds(),
         "digest": row.digest if shows_digest else None,
+        "expired": row.digest is None,
     }

@@ -1,5 +1,6 @@
 """Base models by every kind of name, and those that are refused."""
 
+import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,6 +81,16 @@ def test_pickled_weights_are_never_loaded(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(InvalidInput, match="pickled weights are never loaded"):
         base_models.resolve(str(folder))
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_a_model_that_asks_to_run_its_own_code_is_refused(folder: Path, file: str) -> None:
+    config = json.loads((folder / file).read_text())
+    config["auto_map"] = {"AutoModelForCausalLM": "modeling_mine.Mine"}
+    (folder / file).write_text(json.dumps(config))
+    with pytest.raises(InvalidInput, match=f"its {file} has an auto_map") as caught:
+        base_models.resolve(str(folder))
+    assert caught.value.code == "unsupported_base_model"
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "/no/such/folder", "../up", ""])

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api_schemas.amounts import largest_gain_micro_units, payment_micro_units
 from api_schemas.errors import BadReport
-from workers.mechanism.amounts import largest_gain_micro_units, payment_micro_units
 from workers.mechanism.candidates import choose, eligible_candidates
 from workers.mechanism.methods import COUNTERFACTUALS, guarantee, priced_worlds
 from workers.mechanism.normalise import ScoreRange, score_range, to_rewards

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from api_schemas.errors import InvalidInput
 
-MAX_HEADER_BYTES = 16 << 20
+MAX_HEADER_BYTES = 1 << 20
 MAX_RANK = 1024
 SCORE = "score"
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}

@@ -6,7 +6,6 @@ from pathlib import Path
 from torch import Tensor
 
 from api_schemas.models import ModelFile
-from workers.artifacts import canonical_json, sha256_of
 from workers.stages.candidates import Candidate
 from workers.stages.context import StageContext
 from workers.training.stacked_lora import StackedAdapters, alpha_at_rank, rank_of, save_peft
@@ -37,11 +36,6 @@ def store_adapter(
             )
             for file in sorted(Path(folder).iterdir())
         ]
-
-
-def adapter_digest(files: list[ModelFile]) -> str:
-    """One digest for all of the adapter's files: of their names and sha256."""
-    return sha256_of(canonical_json({file.name: file.sha256 for file in files}))
 
 
 def _zero_state(context: StageContext) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from api_schemas.errors import BadReport, TruthtuneError
 from api_schemas.jobs import RewardModelJobInput, StageName
 from api_schemas.reward_models import FittedResult, named_files
 from workers import plots
+from workers.artifacts import raise_if_full
 from workers.preferences.comparison import Preferences
 from workers.preferences.formats import read_preferences
 from workers.rewards import registry
@@ -69,6 +70,7 @@ def _fit(context: TaskContext[RewardModelJobInput], _item: None) -> dict[str, An
     except TruthtuneError:
         raise
     except Exception as error:  # a fit may fail in any way, and would again
+        raise_if_full(error)
         return _unusable(f"{type(error).__name__}: {error}")
     return {"result": _stored(context, model, data).model_dump(mode="json")}
 

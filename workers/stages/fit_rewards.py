@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from api_schemas.errors import TruthtuneError
+from api_schemas.errors import NotFound, StorageFull, TruthtuneError
 from api_schemas.jobs import ReportInput
 from api_schemas.reward_models import Members, RewardModelSpec, TrainedSpec, named_files
+from workers.artifacts import raise_if_full
 from workers.rewards import registry
 from workers.rewards.interfaces import FitContext, HasMembers
 from workers.rewards.registry import FittedRewardModel
@@ -61,9 +62,12 @@ def _fit(context: TaskContext, report: ReportInput) -> dict[str, Any]:
     """The fitted model's digest and report card, or the reason why there is none."""
     try:
         return _fitted(context, report)
+    except (StorageFull, NotFound):  # the machine's failure, which must not exclude a group
+        raise
     except TruthtuneError as error:
         return {"reason": f"group {report.group_id}: {error.message}"}
     except Exception as error:  # whatever a report does to its own fit, it must not stop the round
+        raise_if_full(error)
         return _unusable(f"fitting failed with {type(error).__name__}: {error}")
 
 

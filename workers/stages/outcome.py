@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from api_schemas.amounts import largest_gain_micro_units, payment_micro_units
 from api_schemas.outcomes import (
     GroupOutcome,
     HoldoutValuation,
@@ -10,7 +11,6 @@ from api_schemas.outcomes import (
     RewardAgreement,
     WorldOutcome,
 )
-from workers.mechanism.amounts import largest_gain_micro_units, payment_micro_units
 from workers.mechanism.methods import guarantee
 from workers.mechanism.mixture import MixtureModels
 from workers.mechanism.payments import (

@@ -3,6 +3,7 @@
 import numpy as np
 
 from api_schemas.errors import RoundFailed
+from api_schemas.models import adapter_digest
 from api_schemas.outcomes import HoldoutValuation, Valued
 from api_schemas.rounds import ValuationBasis
 from workers.mechanism import closed_form
@@ -19,7 +20,7 @@ from workers.mechanism.payments import (
 from workers.mechanism.revenue import revenue_maximizing, surcharges
 from workers.mechanism.worlds import GRAND, PoolGame, WorldValues
 from workers.pool.projection import ProjectedModels
-from workers.stages.adapter_files import adapter_digest, store_adapter
+from workers.stages.adapter_files import store_adapter
 from workers.stages.candidates import (
     INITIAL,
     Candidate,
