@@ -27,8 +27,7 @@ _LEDGER_HASH = "sha256:824740461f88d50d85e2ec43f3825d3c147b5c4acbf95bbfc69058852
 # Of the private key of the bytes 0 to 31, which signs nothing but these examples.
 _PUBLIC_KEY = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
 _RECEIPT_SIGNATURE = (
-    "rO3IeoYNNxiQTxIdDY+kL/185pfzNRHnErDH4SRpsmj1"
-    "b6Oa3UPvDJFTiAin/SW0unu7X/OwGANw9OWKwZ6YCw=="
+    "rO3IeoYNNxiQTxIdDY+kL/185pfzNRHnErDH4SRpsmj1b6Oa3UPvDJFTiAin/SW0unu7X/OwGANw9OWKwZ6YCw=="
 )
 _RECEIPT_BODY_DIGEST = "sha256:f66fe5436b41f1572740ab9aa3718fc5f83fb3b7c0733a57a6152349f6cb1b10"
 _BASE_MODEL_REVISION = "sha256:9ad1f2b64b5aa6bd0fb7a1f1c7dbb3d8ed2e42eafb3d2b2c6a4fd0a8d76c2e51"

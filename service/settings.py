@@ -112,8 +112,8 @@ class Settings(BaseSettings):
     stage_retention_days: float | None = Field(
         None,
         ge=0,
-        description="Days after a job's end until `truthtune artifacts collect` lets go of what its "
-        "stages left; default: never, so that every round can be audited.",
+        description="Days after a job's end until `truthtune artifacts collect` lets go of what "
+        "its stages left; default: never, so that every round can be audited.",
     )
     webhook_private_addresses: bool = Field(
         False,

@@ -125,7 +125,7 @@ def test_the_table_names_every_figure_of_a_receipt(scene: Scene) -> None:
     assert set(figures(scene.body)) == CAUGHT_BY.keys()
 
 
-@pytest.mark.parametrize("name", CAUGHT_BY)
+@pytest.mark.parametrize("name", sorted(CAUGHT_BY))
 def test_a_figure_changed_and_signed_anew_is_caught_by_what_follows_from_it(
     scene: Scene, name: str
 ) -> None:

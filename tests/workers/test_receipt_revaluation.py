@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import PROMPTS, TASTES, TinyRound
 from members_support import fitted, with_trained
-from receipt_support import Holder, failures, found_by
+from revaluation_support import Holder, failures, found_by
 from safetensors.torch import load_file, save_file
 
 from api_schemas.reward_models import PinnedInputs, PreferenceDataSpec
