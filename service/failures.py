@@ -63,7 +63,7 @@ def name_failure(error: BaseException) -> Failure:
         return STORAGE_FULL
     if any(map(_is_out_of_memory, causes)):
         return OUT_OF_MEMORY
-    if any(isinstance(cause, OperationalError | InterfaceError) for cause in causes):
+    if any(map(_is_database_away, causes)):
         return DATABASE_UNAVAILABLE
     if any(map(_is_of_the_cluster, causes)):
         return WORKER_DIED
@@ -92,6 +92,14 @@ def _is_storage_full(error: BaseException) -> bool:
         or getattr(error, "sqlstate", None) == _DISK_FULL
         or _ray_name(error) == _RAY_OUT_OF_DISK
     )
+
+
+def _is_database_away(error: BaseException) -> bool:
+    """SQLite calls what is wrong with a statement operational, too: asking again won't help."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code != sqlite3.SQLITE_ERROR
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
