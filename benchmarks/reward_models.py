@@ -1,10 +1,11 @@
 """The methods of the laboratory on public preference data, side by side.
 
 `table`: each light method fitted to each set, measured on held-out prompts (captions: on another
-cartoon; arguments: on held-out arguments). `fine_tuned`: the fine-tunes on one set. `warm`:
-averaging weights against averaging predictions, with a quarter of the labels flipped, over seeds.
-`calibration`: pairwise calibrated ensembles against the best single model on the votes of
-arguments, over splits. Without a name all run; without the data nothing does.
+cartoon; arguments: on held-out arguments). `fine_tuned`: the fine-tunes on one set. `harmless`:
+encoders and their ensemble on HH-harmless, over splits. `warm`: averaging weights against averaging
+predictions, with a quarter of the labels flipped, over seeds. `calibration`: pairwise calibrated
+ensembles against the best single model on the votes of arguments, over splits. Without a name all
+run; without the data nothing does.
 """
 
 import sys
@@ -41,6 +42,18 @@ METHODS: dict[str, dict[str, Any]] = {
 FINE_TUNED: dict[str, dict[str, Any]] = {
     "bradley_terry": {"name": "bradley_terry", "max_tokens": 128},
     "weight_averaged": {"name": "weight_averaged", "max_pairs": 200, "max_tokens": 96},
+}
+_ON_SMOLLM2 = {"name": "embedding", "encoder": "smollm2-135m-instruct", "max_tokens": 192}
+HARMLESS: dict[str, dict[str, Any]] = {
+    "TF-IDF Bradley-Terry": {"name": "tfidf_bradley_terry"},
+    "embedding of SmolLM2, bt_mlp": _ON_SMOLLM2,
+    "embedding of SmolLM2, clf_mlp": _ON_SMOLLM2 | {"head": "clf_mlp"},
+    "ensemble of 6 linear heads on two encoders": {
+        "name": "ensemble",
+        "members": 6,
+        "member": _ON_SMOLLM2 | {"hidden": []},
+        "base_models": ["smollm2-135m-instruct", "all-minilm-l6-v2"],
+    },
 }
 WARM: dict[str, Any] = {
     "name": "weight_averaged",
@@ -86,6 +99,20 @@ def fine_tuned(data: Path) -> None:
     """The fine-tunes, minutes each, on one set."""
     found = {"XSTest": measured("XSTest", SETS["XSTest"](data), FINE_TUNED)}
     record("reward_models_fine_tuned", {"sets": found})
+
+
+def harmless(data: Path) -> None:
+    """Over splits of HH-harmless, whose best figures lie within the error of a single one."""
+    pairs = hh_harmless(data)
+    runs: list[dict[str, float]] = []
+    for seed in SEEDS:
+        runs.append({})
+        for name, method in HARMLESS.items():
+            card, _ = fitted(by_prompt(pairs, seed), method | {"seed": seed})
+            assert card.accuracy is not None
+            runs[-1][name] = card.accuracy.value
+        tell(f"HH-harmless, split {seed}: {runs[-1]}")
+    record("harmless", {"set": "HH-harmless", "over_splits": summaries(runs), "runs": runs})
 
 
 def measured(set_name: str, split: Split, methods: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -180,6 +207,7 @@ def tell(line: str) -> None:
 PARTS: dict[str, Callable[[Path], None]] = {
     "table": table,
     "fine_tuned": fine_tuned,
+    "harmless": harmless,
     "warm": warm,
     "calibration": calibration,
 }
