@@ -41,13 +41,23 @@ def commitment(round_id: str, group_id: str, salt: bytes, report: Any) -> str:
 
 def merkle_root(commitments: Sequence[str]) -> str:
     """Of the commitments in any order; raises ValueError for none."""
-    return _text(_root(_leaves(commitments)))
+    root, _ = _tree(_leaves(commitments))
+    return _text(root)
 
 
 def merkle_path(commitments: Sequence[str], own: str) -> list[PathStep]:
     """From `own` to the root, the leaf's sibling first. Raises ValueError if it is not there."""
-    ordered = sorted(commitments)
-    return _path(_leaves(commitments), ordered.index(own))
+    paths = merkle_paths(commitments)
+    if own not in paths:
+        raise ValueError(f"commitment {own!r} is not in list: it has no leaf in the tree")
+    return paths[own]
+
+
+def merkle_paths(commitments: Sequence[str]) -> dict[str, list[PathStep]]:
+    """Of every commitment as `merkle_path` has it; the tree is hashed once. Raises ValueError for
+    none."""
+    _, paths = _tree(_leaves(commitments))
+    return dict(zip(sorted(commitments), paths, strict=True))
 
 
 def root_of_path(own: str, path: Sequence[PathStep]) -> str:
@@ -65,21 +75,17 @@ def _leaves(commitments: Sequence[str]) -> list[bytes]:
     return [_leaf(each) for each in sorted(commitments)]
 
 
-def _root(leaves: Sequence[bytes]) -> bytes:
+def _tree(leaves: Sequence[bytes]) -> tuple[bytes, list[list[PathStep]]]:
+    """The root, and each leaf's path to it."""
     if len(leaves) == 1:
-        return leaves[0]
+        return leaves[0], [[]]
     split = _split(len(leaves))
-    return _node(_root(leaves[:split]), _root(leaves[split:]))
-
-
-def _path(leaves: Sequence[bytes], place: int) -> list[PathStep]:
-    if len(leaves) == 1:
-        return []
-    split = _split(len(leaves))
-    left, right = leaves[:split], leaves[split:]
-    if place < split:
-        return [*_path(left, place), PathStep(side="right", hash=_text(_root(right)))]
-    return [*_path(right, place - split), PathStep(side="left", hash=_text(_root(left)))]
+    left, lefts = _tree(leaves[:split])
+    right, rights = _tree(leaves[split:])
+    to_right = PathStep(side="right", hash=_text(right))
+    to_left = PathStep(side="left", hash=_text(left))
+    paths = [[*path, to_right] for path in lefts] + [[*path, to_left] for path in rights]
+    return _node(left, right), paths
 
 
 def _split(leaves: int) -> int:

@@ -84,10 +84,11 @@ def database_now(session: Session) -> datetime:
     return moment.astimezone(UTC)
 
 
-def lock_until_commit(session: Session, number: int) -> None:
-    """Nobody else gets past here with the same number until the transaction ends.
+def lock_until_commit(session: Session, key: int | str) -> None:
+    """Nobody else gets past here with the same number or name until the transaction ends.
 
     On SQLite the write transaction is the lock already.
     """
     if session.get_bind().dialect.name == "postgresql":
+        number = func.hashtextextended(key, 0) if isinstance(key, str) else key
         session.execute(select(func.pg_advisory_xact_lock(number)))

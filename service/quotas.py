@@ -1,4 +1,4 @@
-"""How much one owner may have. Checked in the transaction that adds to it.
+"""How much one owner may have. Counted and checked, by one at a time, in the transaction that adds.
 
 An owner is a group's id, or `operator`. What a refusal tells is the owner's own.
 """
@@ -10,13 +10,14 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from api_schemas.errors import QuotaExceeded
+from service.database import lock_until_commit
 from service.settings import Settings
 from service.tables import FileRow, JobRow, KeyRow
 
 
 def require_file(session: Session, settings: Settings, owner_id: str, size: int) -> None:
     """Raises QuotaExceeded if the owner may not have one more file of `size` bytes."""
-    _take_turns(session, owner_id)
+    lock_until_commit(session, owner_id)
     own = select(func.count(), func.coalesce(func.sum(FileRow.bytes), 0))
     count, stored = session.execute(own.where(FileRow.owner_id == owner_id)).one()
     if count + 1 > settings.quota_files:
@@ -32,7 +33,7 @@ def require_file(session: Session, settings: Settings, owner_id: str, size: int)
 
 def require_job(session: Session, settings: Settings, owner_id: str) -> None:
     """Raises QuotaExceeded if the owner has as many unfinished jobs as it may."""
-    _take_turns(session, owner_id)
+    lock_until_commit(session, owner_id)
     unfinished = JobRow.status.in_(("queued", "running"))
     count = _count(session, JobRow.id, JobRow.owner_id == owner_id, unfinished)
     if count + 1 > settings.quota_unfinished_jobs:
@@ -45,19 +46,13 @@ def require_job(session: Session, settings: Settings, owner_id: str) -> None:
 
 def require_key(session: Session, settings: Settings, group_id: str | None, now: datetime) -> None:
     """Raises QuotaExceeded if the group, or the operator, has as many live keys as it may."""
-    _take_turns(session, f"keys of {group_id}")
+    lock_until_commit(session, f"keys of {group_id}")
     unexpired = or_(KeyRow.expires_at.is_(None), KeyRow.expires_at > now)
     of_group = KeyRow.group_id.is_not_distinct_from(group_id)
     count = _count(session, KeyRow.id, of_group, KeyRow.revoked_at.is_(None), unexpired)
     if count + 1 > settings.quota_keys:
         whose = f"group {group_id}" if group_id else "the operator"
         _refuse(f"{whose} has {count} live keys", settings.quota_keys, "TRUTHTUNE_QUOTA_KEYS")
-
-
-def _take_turns(session: Session, name: str) -> None:
-    """Two transactions that count the same must not pass each other; SQLite has one writer."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 def _count(session: Session, column: Any, *conditions: ColumnElement[bool]) -> int:

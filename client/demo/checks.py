@@ -5,16 +5,13 @@ counterfactual model, utility can't be negative; a payment can't be below −(ga
 without the group); no valuation on the pool can exceed the closed form's.
 """
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
-
-import rfc8785
-from pydantic import BaseModel
 
 from api_schemas.ledger import Invoice, Receipt
 from api_schemas.outcomes import GroupOutcome, Outcome, WorldOutcome
 from api_schemas.rounds import Round
+from client.receipts.files import digest_of
 
 _TOLERANCE = 1e-9
 
@@ -38,15 +35,10 @@ def complaints(
     ]
 
 
-def digest_of(value: BaseModel) -> str:
-    """sha256 of the canonical JSON (RFC 8785), as the service computes it."""
-    return f"sha256:{hashlib.sha256(rfc8785.dumps(value.model_dump(mode='json'))).hexdigest()}"
-
-
 def _round_complaints(round_: Round, outcome: Outcome) -> Iterator[str]:
     if round_.state != "settled":
         yield f"the round is {round_.state}, not settled"
-    if digest_of(round_.announcement) != round_.announcement_digest:
+    if digest_of(round_.announcement.model_dump(mode="json")) != round_.announcement_digest:
         yield "the announcement does not have the digest that the round names"
     if outcome.announcement_digest != round_.announcement_digest:
         yield "the outcome names another announcement"
@@ -132,7 +124,7 @@ def _receipt_complaints(
         yield "the receipts are not those that the invoices name"
     for receipt in receipts:
         body, line = receipt.body, lines.get(receipt.body.group_id)
-        if digest_of(body) != receipt.body_digest:
+        if digest_of(body.model_dump(mode="json")) != receipt.body_digest:
             yield f"{receipt.id}: its body does not have the digest that it names"
         if body.announcement_digest != round_.announcement_digest:
             yield f"{receipt.id}: it names another announcement"

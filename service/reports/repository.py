@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from api_schemas.commitments import PathStep, merkle_path, merkle_root
+from api_schemas.commitments import PathStep, merkle_paths, merkle_root
 from api_schemas.errors import NotFound
 from api_schemas.ids import new_id
 from api_schemas.jobs import ReportInput
@@ -62,11 +62,7 @@ def job_inputs(session: Session, vault: Vault, round_id: str) -> list[ReportInpu
 
     Raises DamagedSeal, also if a report came, went or was exchanged since the root was published.
     """
-    rows = _rows(session, round_id)
-    root = session.scalar(select(RoundRow.commitment_root).where(RoundRow.id == round_id))
-    if not rows or _root_of(rows) != root:
-        raise DamagedSeal(f"the reports of round {round_id} are not those of its commitment_root")
-    return [_job_input(row, _content(vault, row)) for row in rows]
+    return [_job_input(row, _content(vault, row)) for row in _committed_rows(session, round_id)]
 
 
 def commitments(session: Session, round_id: str) -> list[str]:
@@ -75,10 +71,20 @@ def commitments(session: Session, round_id: str) -> list[str]:
 
 
 def inclusion(session: Session, round_id: str) -> dict[str, tuple[str, list[PathStep]]]:
-    """Of every group that reported: its commitment, and the path from there to the round's root."""
+    """Of every group that reported in a closed round: its commitment, and the path from there to
+    the round's root. Raises DamagedSeal as `job_inputs` does."""
+    rows = _committed_rows(session, round_id)
+    paths = merkle_paths([row.commitment for row in rows])
+    return {row.group_id: (row.commitment, paths[row.commitment]) for row in rows}
+
+
+def _committed_rows(session: Session, round_id: str) -> Sequence[ReportRow]:
+    """Raises DamagedSeal unless the reports are those that the round's root was published for."""
     rows = _rows(session, round_id)
-    everyone = [row.commitment for row in rows]
-    return {row.group_id: (row.commitment, merkle_path(everyone, row.commitment)) for row in rows}
+    root = session.scalar(select(RoundRow.commitment_root).where(RoundRow.id == round_id))
+    if not rows or _root_of(rows) != root:
+        raise DamagedSeal(f"the reports of round {round_id} are not those of its root")
+    return rows
 
 
 def _root_of(rows: Sequence[ReportRow]) -> str | None:

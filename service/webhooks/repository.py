@@ -17,7 +17,7 @@ from api_schemas.webhooks import (
     WebhookMessage,
 )
 from service.auth import Principal
-from service.database import database_now
+from service.database import database_now, lock_until_commit
 from service.pages import PageQuery, fetch_page
 from service.tables import WebhookEndpointRow, WebhookMessageRow
 from service.vault import Vault
@@ -169,9 +169,8 @@ def _no_endpoint(endpoint_id: str) -> NotFound:
 
 
 def _require_room(session: Session, principal: Principal) -> None:
-    """Nobody else counts until the transaction ends; SQLite's write transaction sees to that."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_advisory_xact_lock(_COUNTING_LOCK)))
+    """Raises Conflict if there is none. Nobody else counts until the transaction ends."""
+    lock_until_commit(session, _COUNTING_LOCK)
     own = select(func.count()).select_from(_own(principal).subquery())
     if (session.scalar(own) or 0) >= MAX_ENDPOINTS:
         raise Conflict(

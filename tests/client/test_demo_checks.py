@@ -15,7 +15,8 @@ from api_schemas.outcomes import (
     WorldOutcome,
 )
 from api_schemas.rounds import Announcement, KLRegularizer, Round
-from client.demo.checks import complaints, digest_of
+from client.demo.checks import complaints
+from client.receipts.files import digest_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64
@@ -90,7 +91,7 @@ SETTLED = Round(
     id=ROUND,
     state="settled",
     announcement=ANNOUNCEMENT,
-    announcement_digest=digest_of(ANNOUNCEMENT),
+    announcement_digest=digest_of(ANNOUNCEMENT.model_dump(mode="json")),
     created_at=NOW,
 )
 OUTCOME = Outcome(
@@ -153,7 +154,7 @@ def receipt(group: GroupOutcome, number: int) -> Receipt:
         id=body.receipt_id,
         invoice_id=body.invoice_id,
         body=body,
-        body_digest=digest_of(body),
+        body_digest=digest_of(body.model_dump(mode="json")),
         signature=None,
         created_at=NOW,
     )
