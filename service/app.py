@@ -85,7 +85,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.home.mkdir(parents=True, exist_ok=True)
-        database = Database(settings.resolved_database_url)
+        database = Database(settings.resolved_database_url, limits.STATEMENT_SECONDS)
         try:
             await run_in_threadpool(require_current_schema, database)
             app.state.truthtune = AppState(
@@ -116,6 +116,7 @@ def _add_routes(app: FastAPI) -> None:
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """The last one added sees a request first and its response last."""
     upload_bytes = settings.max_upload_bytes + limits.MULTIPART_BYTES
+    app.add_middleware(limits.HandlingLimit)
     app.add_middleware(limits.BodyLimit, by_path={"/v1/files": upload_bytes})
     app.add_middleware(
         metrics.Measured, metrics=app.state.metrics, templates=metrics.route_templates(app)

@@ -2,16 +2,20 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 
+import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 # SQLite's WAL could corrupt a database up to this version (sqlite.org/wal.html, "WAL-reset bug").
 _WAL_SAFE_FROM = (3, 51, 3)
+_STEPS_BETWEEN_LOOKS = 100_000
+"""Of SQLite's virtual machine: about a millisecond."""
 
 
 class Database:
@@ -19,17 +23,16 @@ class Database:
 
     SQLite allows one writer: `write()` takes the lock at its start (BEGIN IMMEDIATE), behind a lock
     of this process, which queues threads fairly instead of letting them poll the file's lock.
-    Errors name no parameters: they are logged, and a parameter may be a sealed report.
+    Errors name no parameters: they are logged, and a parameter may be a sealed report. With
+    `statement_seconds`, a statement that runs longer is stopped by the database, as an
+    OperationalError; waiting for a lock counts on PostgreSQL (SQLite waits 30 s at most).
     """
 
-    def __init__(self, url: str):
+    def __init__(self, url: str, statement_seconds: float | None = None):
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = (
-            _sqlite_engine(url)
-            if self.is_sqlite
-            else create_engine(url, pool_pre_ping=True, hide_parameters=True)
-        )
+        engine_of = _sqlite_engine if self.is_sqlite else _postgresql_engine
+        self.engine = engine_of(url, statement_seconds)
         self._write_engine = self.engine.execution_options(truthtune_immediate=True)
         self._write_lock = threading.Lock() if self.is_sqlite else nullcontext()
 
@@ -52,7 +55,21 @@ class Database:
         self.engine.dispose()
 
 
-def _sqlite_engine(url: str) -> Engine:
+def _postgresql_engine(url: str, statement_seconds: float | None) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    if statement_seconds is not None:
+        milliseconds = round(1000 * statement_seconds)
+
+        @event.listens_for(engine, "connect")
+        def configure(connection: psycopg.Connection, _record: object) -> None:
+            # Not by libpq's `options`, which would replace those of the operator's URL.
+            connection.execute(f"SET statement_timeout = {milliseconds:d}")
+            connection.commit()
+
+    return engine
+
+
+def _sqlite_engine(url: str, statement_seconds: float | None) -> Engine:
     engine = create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
@@ -68,7 +85,20 @@ def _sqlite_engine(url: str) -> Engine:
         immediate = connection.get_execution_options().get("truthtune_immediate", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
+    if statement_seconds is not None:
+        _stop_statements_after(engine, statement_seconds)
     return engine
+
+
+def _stop_statements_after(engine: Engine, seconds: float) -> None:
+    """What PostgreSQL's `statement_timeout` does; SQLite asks every so many of its steps."""
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def start(connection: Connection, *_: object) -> None:
+        deadline = time.monotonic() + seconds
+        connection.connection.driver_connection.set_progress_handler(  # type: ignore[union-attr]
+            lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS
+        )
 
 
 def database_now(session: Session) -> datetime:
