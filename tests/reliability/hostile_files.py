@@ -2,6 +2,8 @@
 
 A process of its own, since its memory is bounded: `python hostile_files.py KIND FILES SEED BYTES`
 prints how many were accepted and refused; anything else that a file brings about ends it.
+Parquet is decoded by a process of the service's own, which bounds itself; what that took is looked
+at afterwards.
 """
 
 import io
@@ -15,9 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 
 from api_schemas.errors import InvalidInput
 from service.files.validation import check_content
+
+_DECODER_BYTES = 192 * 2**20
+"""Of memory, for Python with Arrow and a good file."""
 
 Change = Callable[[bytearray, random.Random], None]
 
@@ -47,6 +54,19 @@ def pairs_file() -> bytes:
 def votes_file() -> bytes:
     rows = [f"question {i},yes {i},no {i},{i},{12 - i}" for i in range(12)]
     return "\n".join(["prompt,response_1,response_2,votes_1,votes_2", *rows, ""]).encode()
+
+
+def parquet_file() -> bytes:
+    table = pyarrow.table(
+        {
+            "prompt": [f"question {i}" for i in range(12)],
+            "chosen": [f"yes {i}" for i in range(12)],
+            "rejected": ["no"] * 12,
+        }
+    )
+    written = io.BytesIO()
+    pyarrow.parquet.write_table(table, written, row_group_size=5, compression="none")
+    return written.getvalue()
 
 
 def flip_bits(data: bytearray, chance: random.Random) -> None:
@@ -121,6 +141,7 @@ FILES: dict[str, tuple[str, bytes]] = {
     "safetensors": ("adapter", safetensors_file()),
     "pairs": ("preferences", pairs_file()),
     "votes": ("preferences", votes_file()),
+    "parquet": ("preferences", parquet_file()),
 }
 
 
@@ -156,6 +177,20 @@ def _bound_memory(extra_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
+def _check_decoders(most_bytes: int) -> None:
+    """The largest of the processes that decoded."""
+    kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert kilobytes * 1024 <= most_bytes, f"decoding took {kilobytes} KiB"
+
+
+def main(kind: str, files: int, seed: int, extra_bytes: int) -> None:
+    own_process = kind == "parquet"
+    if not own_process:
+        _bound_memory(extra_bytes)
+    print(json.dumps(read_mutations(kind, files, seed)))
+    if own_process:
+        _check_decoders(_DECODER_BYTES + extra_bytes)
+
+
 if __name__ == "__main__":
-    _bound_memory(int(sys.argv[4]))
-    print(json.dumps(read_mutations(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -10,10 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from service import limits
-from service.app import create_app
 from service.database import Database
 from service.failures import DATABASE_UNAVAILABLE, name_failure
-from service.settings import Settings
 
 _ENDLESS = {
     "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
