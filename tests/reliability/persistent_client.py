@@ -11,6 +11,9 @@ from support import report_body, round_body
 
 GROUPS = ("ants", "bees", "cats")
 _ENOUGH_SECONDS = 600.0
+_ENOUGH_SECONDS_OF_A_ROUND = 3600.0
+"""One whose Ray dies again and again is tried a minute later each time."""
+
 _PAUSE_SECONDS = 0.1
 # Little to train, and nothing but the grand world.
 RULES = {
@@ -73,7 +76,7 @@ class Clients:
                 time.sleep(_PAUSE_SECONDS)
 
     def _wait_for(self, round_id: str) -> None:
-        deadline = time.monotonic() + _ENOUGH_SECONDS
+        deadline = time.monotonic() + _ENOUGH_SECONDS_OF_A_ROUND
         while (found := self.get(f"/v1/rounds/{round_id}"))["state"] != "settled":
             assert found["state"] in ("closed", "running"), found["failure"]
             assert time.monotonic() < deadline, f"round {round_id} is {found['state']}"

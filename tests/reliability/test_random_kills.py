@@ -73,7 +73,7 @@ def _kill(
             assert thread.is_alive(), (folder / "service.log").read_text()[-3000:]
             running.kill_one(victims, pause_seconds)
         clients.stop.set()
-        thread.join(600)
+        thread.join(3600)
         assert not thread.is_alive()
         _check(running, clients)
     finally:
