@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 import service.audit_log.endpoints
 import service.audits.endpoints
+import service.dashboard
 import service.files.endpoints
 import service.groups.endpoints
 import service.health
@@ -26,6 +27,7 @@ import service.webhooks.endpoints
 from migrations import require_current_schema
 from service import errors, headers, limits, logs, metrics
 from service.auth import load_key_secret
+from service.dashboard import pages
 from service.database import Database
 from service.dependencies import AppState
 from service.document import documented
@@ -75,6 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.metrics = metrics.RequestMetrics()
     errors.install(app)
+    pages.install(app)
     _add_routes(app)
     _add_middleware(app, settings)
     setattr(app, "openapi", documented(app))  # noqa: B010 (mypy forbids assigning a method)
@@ -109,6 +112,7 @@ def _add_routes(app: FastAPI) -> None:
     for router in _ROUTERS:
         versioned.include_router(router)
     app.include_router(versioned)
+    service.dashboard.add_to(app)
     app.include_router(service.health.router)
     app.include_router(metrics.router)
 

@@ -23,6 +23,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 UNMEASURED = frozenset(
     {
         "/v1/rounds/{round_id}/report",
+        "/v1/rounds/{round_id}/report/preview",
+        "/v1/rounds/{round_id}/report/previews",
+        "/v1/report-previews/{preview_id}",
         "/v1/files",
         "/v1/files/{file_id}",
         "/v1/reward-models",
@@ -38,6 +41,9 @@ UNMEASURED = frozenset(
         "/v1/jobs/{job_id}/retry",
     }
 )
+_DASHBOARD = "/dashboard"
+"""What its pages ask of the API is measured there, by the same rules."""
+
 _UNMATCHED = "unmatched"
 
 router = APIRouter()
@@ -103,7 +109,7 @@ class Measured:
         finally:
             endpoint = scope.get("endpoint")
             route = self.templates.get(endpoint, _UNMATCHED) if endpoint else _UNMATCHED
-            if route not in UNMEASURED:
+            if route not in UNMEASURED and not route.startswith(_DASHBOARD):
                 # Any text may be a method: each would make a series of its own for ever.
                 method = scope["method"]
                 if route == _UNMATCHED or method not in HTTPMethod.__members__:

@@ -102,6 +102,13 @@ def list_keys(principal: Operator, session: ReadSession, page: Page) -> ListPage
     return repository.list_keys(session, page)
 
 
+@router.get("/keys/current", summary="Show the API key that asks", tags=["keys"])
+def get_current_key(principal: CurrentPrincipal, session: ReadSession) -> Key:
+    """The key that the request is sent with, without its secret: whom it speaks for, what it may
+    do, and until when."""
+    return repository.get_key(session, principal.key_id)
+
+
 @router.get(
     "/keys/{key_id}", summary="Show an API key", tags=["keys"], responses=problem_responses(404)
 )

@@ -1,0 +1,111 @@
+"""Pages from templates: what all of them are given, how figures are written, how failures look."""
+
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from api_schemas.errors import Problem
+from service.dashboard.api import Refused
+from service.dashboard.sessions import PATH, ForeignForm, Session, SignInNeeded, find_session
+from service.errors import request_id_of
+
+FOLDER = Path(__file__).parent
+_MICRO = 1_000_000
+
+_environment = Environment(
+    loader=FileSystemLoader(FOLDER / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render(
+    request: Request,
+    template: str,
+    session: Session | None,
+    status: int = HTTPStatus.OK,
+    **context: Any,
+) -> HTMLResponse:
+    """Nobody's cache keeps a page: the next person at this machine may be another."""
+    page = _environment.get_template(template).render(
+        session=session, path=request.url.path, **context
+    )
+    return HTMLResponse(page, status, headers={"Cache-Control": "no-store"})
+
+
+def go_to(path: str) -> RedirectResponse:
+    """After a POST: a reload then repeats nothing."""
+    return RedirectResponse(path, HTTPStatus.SEE_OTHER)
+
+
+def is_fragment(request: Request) -> bool:
+    """Whether htmx asks, for a part of a page that stands already."""
+    return "HX-Request" in request.headers
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(SignInNeeded, _sign_in)
+    app.add_exception_handler(ForeignForm, _foreign_form)
+    app.add_exception_handler(Refused, _refused)
+
+
+async def _sign_in(request: Request, error: Exception) -> Response:
+    here = request.url.path if request.method == "GET" else PATH
+    to = f"{PATH}/sign-in?next={here}"
+    if is_fragment(request):
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Redirect": to})
+    return go_to(to)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    problem = error.problem
+    session = find_session(request, request.app.state.truthtune.vault)
+    return render(request, "refused.html", session, problem.status, problem=problem)
+
+
+async def _foreign_form(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ForeignForm)
+    problem = Problem(
+        title=HTTPStatus(error.status).phrase,
+        status=error.status,
+        detail=error.message,
+        code=error.code,
+        request_id=request_id_of(request),
+    )
+    return await _refused(request, Refused(problem))
+
+
+def money(micro_units: int | None, currency: str = "") -> str:
+    """`1,234.56 EUR`: exact, with as many of six decimals as it has, at least two."""
+    if micro_units is None:
+        return "–"
+    whole, rest = divmod(abs(micro_units), _MICRO)
+    decimals = f"{rest:06d}".rstrip("0").ljust(2, "0")
+    sign = "−" if micro_units < 0 else ""
+    return f"{sign}{whole:,}.{decimals} {currency}".rstrip()
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def moment(at: datetime | None) -> str:
+    """In UTC; pages show it in a `<time>` with the whole of it."""
+    return "–" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def short_digest(digest: str | None) -> str:
+    return "–" if digest is None else f"{digest.removeprefix('sha256:')[:12]}…"
+
+
+_environment.filters.update(money=money, number=number, moment=moment, short_digest=short_digest)

@@ -1,0 +1,61 @@
+"""A service in this process behind a real socket, and scenes set past its API."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+from support import SEAL_KEY, add_key
+
+from service.app import create_app
+from service.dependencies import AppState
+from service.groups import repository
+from service.server import uvicorn_options
+from service.settings import Settings
+
+
+@dataclass
+class Site:
+    url: str
+    app: FastAPI
+    operator_key: str
+
+    @property
+    def state(self) -> AppState:
+        state: AppState = self.app.state.truthtune
+        return state
+
+    def new_group(self, name: str) -> tuple[str, str]:
+        """The id of a new group, and a key that speaks for it."""
+        with self.state.database.write() as session:
+            group = repository.add_group(session, name, datetime.now(UTC))
+        return group.id, add_key(self.state, "group", group.id)
+
+    def api(self, key: str | None = None) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key or self.operator_key}"}
+        return httpx.Client(base_url=self.url, headers=headers)
+
+
+@contextmanager
+def serve_site(home: Path, database_url: str) -> Iterator[Site]:
+    settings = Settings(
+        home=home, database_url=database_url, seal_key=SEAL_KEY, port=0, rate_limit_per_minute=0
+    )
+    app = create_app(settings)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", **uvicorn_options(settings)))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started and thread.is_alive():
+        thread.join(0.01)
+    try:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        key = add_key(app.state.truthtune, "operator", None)
+        yield Site(f"http://127.0.0.1:{port}", app, key)
+    finally:
+        server.should_exit = True
+        thread.join()
