@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo serve test test-slow lint bench incentives
+.PHONY: setup demo serve test chromium test-slow lint bench incentives
 
 setup: $(INSTALLED)
 
@@ -23,8 +23,16 @@ demo: $(INSTALLED)
 serve: $(INSTALLED)
 	$(BIN)/truthtune up
 
-test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not slow' -n logical --maxprocesses 4 --dist loadfile
+# One process more than cores: some wait for a Ray, a browser or a server of their own.
+test: $(INSTALLED) chromium
+	$(BIN)/python -m pytest -m 'not slow' -n $$(($$(nproc) + 1)) --maxprocesses 5 --dist loadfile
+
+# The dashboard's tests need a browser; where it can't be installed they are skipped, and say so.
+chromium:
+	@command -v chromium > /dev/null || { $(INSTALL_CHROMIUM); } || echo 'no Chromium: its tests skip'
+
+INSTALL_CHROMIUM = [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+	apt-get install -yqq --no-install-recommends chromium fonts-dejavu-core > /dev/null
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow -s
