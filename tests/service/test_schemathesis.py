@@ -31,7 +31,7 @@ def live(new_postgres_database: str, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @schema.parametrize()
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=UNHEALTHY)
+@settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=UNHEALTHY)
 def test_generated_requests_get_documented_answers(case: schemathesis.Case, live: Live) -> None:
     _send(case, live)
 
