@@ -18,6 +18,9 @@ from service.settings import Settings
 CASES = 10_000
 CASES_OF_A_ROUTE = 60
 CHAINS, STEPS = 40, 20
+PATIENCE_SECONDS = 60
+"""A reward model's first probe loads dictionaries; beside other work that takes a while."""
+
 UNHEALTHY = list(HealthCheck)
 
 schema = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
@@ -61,7 +64,7 @@ def test_a_campaign_of_ten_thousand_requests_meets_no_failure_and_no_undocumente
 def _send(case: schemathesis.Case, live: Live) -> None:
     live.spare(case)
     headers, checks = live.aim(case)
-    response = case.call(base_url=live.base_url, headers=headers)
+    response = case.call(base_url=live.base_url, headers=headers, timeout=PATIENCE_SECONDS)
     live.figures.note(case, response.status_code)
     case.validate_response(response, checks=checks, headers=headers)
 
@@ -86,7 +89,7 @@ def _run_chains(live: Live, chains: int, steps: int, derandomize: bool) -> None:
             live.spare(case)
             is_groups = case.path == "/v1/rounds/{round_id}/report"
             headers = live.group if is_groups else live.operator
-            response = case.call(base_url=live.base_url, headers=headers)
+            response = case.call(base_url=live.base_url, headers=headers, timeout=PATIENCE_SECONDS)
             live.figures.note(case, response.status_code)
             return response
 
