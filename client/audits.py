@@ -2,12 +2,13 @@
 
 from api_schemas.audits import Audit, AuditCreate
 from api_schemas.base import ListPage
+from client.modes import Method, Mode, Resource
 from client.pages import Listing
-from client.resources import Resource
 
 
-class Audits(Resource):
-    def create(
+class Audits(Resource[Mode]):
+    @Method
+    async def create(
         self,
         round_id: str,
         settings: AuditCreate | None = None,
@@ -16,15 +17,19 @@ class Audits(Resource):
     ) -> Audit:
         """Queue an audit of a settled round; `jobs.wait` for its `job_id`, then `get` it again."""
         path = f"/v1/rounds/{round_id}/audits"
-        return self._connection.create(Audit, path, settings or AuditCreate(), idempotency_key)
+        return await self._connection.create(
+            Audit, path, settings or AuditCreate(), idempotency_key
+        )
 
-    def list(self, round_id: str) -> Listing[Audit]:
+    def list(self, round_id: str) -> Listing[Mode, Audit]:
         """The audits of a round, newest first, without their results."""
         return Listing(self._connection, f"/v1/rounds/{round_id}/audits", ListPage[Audit])
 
-    def get(self, audit_id: str) -> Audit:
-        return self._connection.get(Audit, f"/v1/audits/{audit_id}")
+    @Method
+    async def get(self, audit_id: str) -> Audit:
+        return await self._connection.get(Audit, f"/v1/audits/{audit_id}")
 
-    def plot(self, audit_id: str) -> bytes:
+    @Method
+    async def plot(self, audit_id: str) -> bytes:
         """Utility against how far a report departs from the truth, as SVG."""
-        return self._connection.send("GET", f"/v1/audits/{audit_id}/plot.svg").content
+        return await self._connection.content(f"/v1/audits/{audit_id}/plot.svg")

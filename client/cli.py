@@ -1,13 +1,15 @@
 """The `truthtune` command: the client's own commands, and those of the service and the workers."""
 
 import importlib
+import importlib.metadata
+import os
 import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from api_schemas.errors import TruthtuneError
+from client.command_errors import DEBUG, INTERRUPTED, explained, wants_traceback
 from client.commands import (
     audit_log,
     audits,
@@ -23,12 +25,21 @@ from client.commands import (
     verify,
     webhooks,
 )
-from client.commands.context import Address
+from client.commands.context import DEFAULT_URL
 
-_DEFAULT_URL = "http://127.0.0.1:8321"
 _SERVICE = "service.cli"
 _MOUNTED = ("workers.cli", _SERVICE)
 """Modules with a Typer `app`; imported only for a command that is not the client's, or for help."""
+
+_ROUNDS, _MONEY, _ACCESS = "Rounds", "Money", "Access and events"
+_EXAMPLES = """\
+Examples: start a service with `truthtune init`, `truthtune doctor`, `truthtune up`.
+
+Look on: `truthtune round list`, `truthtune job watch JOB_ID`, `truthtune round outcome ROUND_ID`.
+
+In a program: `truthtune round show ROUND_ID --json | jq .state`.
+
+For the Tab key: `truthtune --install-completion`."""
 
 
 class _LazyGroup(TyperGroup):
@@ -75,63 +86,83 @@ def _commands(module: str) -> dict[str, Any]:
 app = typer.Typer(
     cls=_LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
+    pretty_exceptions_enable=False,
     help="Fine-tune one model for several groups; telling the truth is the best each can do.",
+    epilog=_EXAMPLES,
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"truthtune {importlib.metadata.version('truthtune')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _address(
-    context: typer.Context,
+def _options(
     url: Annotated[
-        str, typer.Option(envvar="TRUTHTUNE_URL", help="Where the service is.")
-    ] = _DEFAULT_URL,
+        str | None,
+        typer.Option(
+            envvar="TRUTHTUNE_URL", help=f"Where the service is; by default {DEFAULT_URL}."
+        ),
+    ] = None,
     api_key: Annotated[
         str | None,
         typer.Option(envvar="TRUTHTUNE_API_KEY", help="Your API key.", show_envvar=True),
     ] = None,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show where an error comes from, as a traceback.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
 ) -> None:
-    context.obj = Address(url, api_key)
+    """`url` and `api_key` are read by `commands.context.address_of`."""
 
 
-app.add_typer(groups.app, name="group")
-app.add_typer(keys.app, name="key", cls=_LazyKeys)
-app.command("audit-log")(audit_log.audit_log)
-app.add_typer(files.app, name="file")
-app.add_typer(rounds.app, name="round")
-app.add_typer(reports.app, name="report")
-app.add_typer(reward_models.app, name="reward-model")
-app.add_typer(jobs.app, name="job")
-app.add_typer(models.app, name="model")
-app.command("audit")(audits.audit)
-app.add_typer(invoices.invoices, name="invoice")
-app.add_typer(invoices.receipts, name="receipt")
-app.add_typer(invoices.signing_keys, name="signing-key")
-app.add_typer(webhooks.app, name="webhook")
+app.add_typer(groups.app, name="group", rich_help_panel=_ROUNDS)
+app.add_typer(files.app, name="file", rich_help_panel=_ROUNDS)
+app.add_typer(rounds.app, name="round", rich_help_panel=_ROUNDS)
+app.add_typer(reports.app, name="report", rich_help_panel=_ROUNDS)
+app.add_typer(reward_models.app, name="reward-model", rich_help_panel=_ROUNDS)
+app.add_typer(jobs.app, name="job", rich_help_panel=_ROUNDS)
+app.add_typer(models.app, name="model", rich_help_panel=_ROUNDS)
+app.command("audit", rich_help_panel=_ROUNDS)(audits.audit)
+app.add_typer(invoices.invoices, name="invoice", rich_help_panel=_MONEY)
+app.add_typer(invoices.receipts, name="receipt", rich_help_panel=_MONEY)
+app.add_typer(invoices.signing_keys, name="signing-key", rich_help_panel=_MONEY)
+app.add_typer(keys.app, name="key", cls=_LazyKeys, rich_help_panel=_ACCESS)
+app.add_typer(webhooks.app, name="webhook", rich_help_panel=_ACCESS)
+app.command("audit-log", rich_help_panel=_ACCESS)(audit_log.audit_log)
 invoices.receipts.command("verify")(verify.verify_receipt)
 
 
 def main() -> None:
-    """Run the command line; an error is one line on standard error, and exit status 1."""
+    """Run the command line. Whatever goes wrong is one line on standard error, and a status."""
     try:
-        app()
-    except TruthtuneError as error:
-        _fail(_one_line(error))
-    except ModuleNotFoundError as error:
-        _fail(
-            f"this command needs the package {error.name!r}: "
-            "pip install 'truthtune[service,workers]'"
-        )
+        status = app(standalone_mode=False, prog_name="truthtune")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What reads the output has seen enough. Python would flush it once more, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (Exception, KeyboardInterrupt) as error:
+        if wants_traceback():
+            raise
+        message, failed = explained(error)
+        _fail(message, failed)
+    if status == INTERRUPTED:
+        _fail("interrupted", INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
-def _one_line(error: TruthtuneError) -> str:
-    message = " ".join(error.message.split())
-    return message if error.param is None or error.param in message else f"{error.param}: {message}"
-
-
-def _fail(message: str) -> None:
-    typer.echo(f"truthtune: {message}", err=True)
-    sys.exit(1)
+def _fail(message: str, status: int) -> None:
+    if message:
+        typer.echo(f"truthtune: {message}", err=True)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -1,43 +1,58 @@
-"""`Truthtune`: the service's resources as namespaces of one client."""
+"""`Truthtune` and `AsyncTruthtune`: the service's resources as namespaces of one client."""
 
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self
 
 from client.audits import Audits
+from client.files import Files
 from client.http import Connection
 from client.jobs import Jobs
 from client.ledger import Invoices, Receipts, SigningKeys
 from client.models import Models
-from client.resources import AuditLog, Files, Groups, Keys, Rounds
+from client.modes import Async, Mode, Sync, finish
+from client.previews import Previews
+from client.quotes import Quotes
+from client.resources import AuditLog, Groups, Keys, Rounds
 from client.reward_models import RewardModels
+from client.transports import AsyncTransport, BlockingTransport
 from client.webhooks import WebhookEndpoints
 
 
-class Truthtune:
+class _Resources(Generic[Mode]):
+    def __init__(self, connection: Connection):
+        self._connection = connection
+        self.groups: Groups[Mode] = Groups(connection)
+        self.keys: Keys[Mode] = Keys(connection)
+        self.audit_log: AuditLog[Mode] = AuditLog(connection)
+        self.files: Files[Mode] = Files(connection)
+        self.rounds: Rounds[Mode] = Rounds(connection)
+        self.jobs: Jobs[Mode] = Jobs(connection)
+        self.models: Models[Mode] = Models(connection)
+        self.audits: Audits[Mode] = Audits(connection)
+        self.reward_models: RewardModels[Mode] = RewardModels(connection)
+        self.quotes: Quotes[Mode] = Quotes(connection)
+        self.previews: Previews[Mode] = Previews(connection)
+        self.invoices: Invoices[Mode] = Invoices(connection)
+        self.receipts: Receipts[Mode] = Receipts(connection)
+        self.signing_keys: SigningKeys[Mode] = SigningKeys(connection)
+        self.webhook_endpoints: WebhookEndpoints[Mode] = WebhookEndpoints(connection)
+
+
+class Truthtune(_Resources[Sync]):
     """A synchronous client; the key decides whether it speaks for the operator or for a group.
 
     `timeout` is in seconds, for each wait for the network. Every failure is an error of
     `api_schemas.errors`; `Unreachable` if no answer came. Use it as a context manager, or `close`.
+    Threads may share it; an iteration over a list or a stream belongs to one thread.
     """
 
     def __init__(self, base_url: str, api_key: str, *, timeout: float = 60.0, retries: int = 4):
-        self._connection = Connection(base_url, api_key, timeout=timeout, retries=retries)
-        self.groups = Groups(self._connection)
-        self.keys = Keys(self._connection)
-        self.audit_log = AuditLog(self._connection)
-        self.files = Files(self._connection)
-        self.rounds = Rounds(self._connection)
-        self.jobs = Jobs(self._connection)
-        self.models = Models(self._connection)
-        self.audits = Audits(self._connection)
-        self.reward_models = RewardModels(self._connection)
-        self.invoices = Invoices(self._connection)
-        self.receipts = Receipts(self._connection)
-        self.signing_keys = SigningKeys(self._connection)
-        self.webhook_endpoints = WebhookEndpoints(self._connection)
+        super().__init__(
+            Connection(base_url, api_key, BlockingTransport, timeout=timeout, retries=retries)
+        )
 
     def close(self) -> None:
-        self._connection.close()
+        finish(self._connection.close())
 
     def __enter__(self) -> Self:
         return self
@@ -49,3 +64,30 @@ class Truthtune:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class AsyncTruthtune(_Resources[Async]):
+    """The same for asyncio: `await` every method, iterate over lists and streams by `async for`.
+
+    For one event loop, whose tasks may share it. A task that is cancelled gives its connection
+    back, and leaves a download to be continued. Use it by `async with`, or `await close()`.
+    """
+
+    def __init__(self, base_url: str, api_key: str, *, timeout: float = 60.0, retries: int = 4):
+        super().__init__(
+            Connection(base_url, api_key, AsyncTransport, timeout=timeout, retries=retries)
+        )
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()

@@ -1,11 +1,15 @@
 """Downloads that can be broken off and resumed, checked against their sha256."""
 
 import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-from api_schemas.errors import TruthtuneError
+from api_schemas.errors import InvalidInput, TruthtuneError
 from api_schemas.models import ModelFile
 from client.http import Connection
 from client.problems import RequestFailed, Unreachable
@@ -19,38 +23,67 @@ class DamagedDownload(TruthtuneError):
     code = "damaged_download"
 
 
-def fetch(connection: Connection, url: str, file: ModelFile, target: Path) -> None:
-    """Raises DamagedDownload; the file has its name only once it is whole."""
-    if target.exists() and sha256_of_file(target) == file.sha256:
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
+@dataclass(frozen=True)
+class DownloadProgress:
+    """Of one file: how many of its bytes are on disk, also from an earlier attempt, of how many."""
+
+    file: str
+    done_bytes: int
+    total_bytes: int
+
+
+OnDownload = Callable[[DownloadProgress], None]
+
+
+async def fetch(
+    connection: Connection,
+    url: str,
+    file: ModelFile,
+    target: Path,
+    on_progress: OnDownload | None = None,
+) -> None:
+    """Put the file at `target`; it has that name only once it is whole, and `….partial` before.
+
+    A partial file is continued, whoever left it; if the whole is then not what it should be, it
+    was of something else, and all is fetched anew. Raises DamagedDownload, Unreachable, and
+    InvalidInput if it can't be written.
+    """
+    told = _Told(file, on_progress)
+    with _writing(target):
+        if target.exists() and await connection.run(sha256_of_file, target) == file.sha256:
+            return told.have(file.bytes)
+        target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.partial")
-    for attempt in range(_BROKEN_DOWNLOADS):
-        try:
-            _append(connection, url, file, partial)
-            break
-        except Unreachable:
-            if attempt == _BROKEN_DOWNLOADS - 1:
-                raise
-    found = sha256_of_file(partial)
+    continued = partial.exists()
+    found = await _completed(connection, url, file, partial, told)
+    if found != file.sha256 and continued:
+        partial.unlink()
+        found = await _completed(connection, url, file, partial, told)
     if found != file.sha256:
         partial.unlink()
         raise DamagedDownload(
             f"{file.name} came with {found}, expected was {file.sha256}: download it again",
             param="sha256",
         )
-    partial.replace(target)
+    with _writing(target):
+        partial.replace(target)
 
 
-def fetch_blob(connection: Connection, url: str, digest: str, target: Path) -> None:
+async def fetch_blob(
+    connection: Connection,
+    url: str,
+    digest: str,
+    target: Path,
+    on_progress: OnDownload | None = None,
+) -> None:
     """Like `fetch`, of bytes whose number no record tells."""
     headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
-    with connection.stream("GET", url, headers=headers) as response:
-        length = response.headers.get("content-range", "").rpartition("/")[2]
+    async with connection.stream(url, headers) as answer:
+        length = answer.headers.get("content-range", "").rpartition("/")[2]
     if not length.isdecimal():
         raise RequestFailed(f"{url} doesn't tell its length")
     file = ModelFile(name=target.name, bytes=int(length), sha256=digest)
-    fetch(connection, url, file, target)
+    await fetch(connection, url, file, target, on_progress)
 
 
 def sha256_of_file(path: Path) -> str:
@@ -58,21 +91,76 @@ def sha256_of_file(path: Path) -> str:
         return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
 
-def _append(connection: Connection, url: str, file: ModelFile, partial: Path) -> None:
-    """Fetch what is missing of `partial`. If-Range: of another file, all is sent, not its rest."""
-    have = partial.stat().st_size if partial.exists() else 0
-    if have > file.bytes:
-        partial.unlink()
-        have = 0
+@dataclass(frozen=True)
+class _Told:
+    """Who is told how much of the file is there."""
+
+    file: ModelFile
+    on_progress: OnDownload | None
+
+    def have(self, done: int) -> None:
+        if self.on_progress is not None:
+            self.on_progress(DownloadProgress(self.file.name, done, self.file.bytes))
+
+
+async def _completed(
+    connection: Connection, url: str, file: ModelFile, partial: Path, told: _Told
+) -> str:
+    """Fetch what is missing of `partial`, over several connections if need be; its sha256."""
+    for attempt in range(_BROKEN_DOWNLOADS):
+        try:
+            await _append(connection, url, file, partial, told)
+            break
+        except Unreachable:
+            if attempt == _BROKEN_DOWNLOADS - 1:
+                raise
+    return await connection.run(_kept, partial)
+
+
+async def _append(
+    connection: Connection, url: str, file: ModelFile, partial: Path, told: _Told
+) -> None:
+    """Over one connection. If-Range: of another file, all is sent, not its rest."""
+    have = _length(partial, file)
+    told.have(have)
     if have == file.bytes and partial.exists():
         return
     headers = {"Accept-Encoding": "identity"}  # a range counts the bytes as they are sent
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": f'"{file.sha256}"'}
-    with connection.stream("GET", url, headers=headers) as response:
-        resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
-        if resumed and not response.headers.get("content-range", "").startswith(f"bytes {have}-"):
+    async with connection.stream(url, headers) as answer:
+        resumed = answer.status == httpx.codes.PARTIAL_CONTENT
+        if resumed and not answer.headers.get("content-range", "").startswith(f"bytes {have}-"):
             raise RequestFailed(f"{url} answered another range than bytes {have}- of it")
-        with partial.open("ab" if resumed else "wb") as stream:
-            for chunk in response.iter_bytes():
-                stream.write(chunk)
+        with _writing(partial):
+            stream = partial.open("ab" if resumed else "wb")
+        with stream:
+            async for chunk in answer.chunks:
+                with _writing(partial):
+                    stream.write(chunk)
+                    stream.flush()  # what is told to be there outlives this process
+                told.have(stream.tell())
+
+
+def _length(partial: Path, file: ModelFile) -> int:
+    """Of what is there already; a file that is too long is of something else, and removed."""
+    have = partial.stat().st_size if partial.exists() else 0
+    if have <= file.bytes:
+        return have
+    partial.unlink()
+    return 0
+
+
+def _kept(partial: Path) -> str:
+    """The file's sha256, once a loss of power can't take its bytes away."""
+    with partial.open("rb") as stream:
+        os.fsync(stream.fileno())
+    return sha256_of_file(partial)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput(f"{path} can't be written: {error.strerror}", param="file") from error

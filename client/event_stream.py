@@ -1,19 +1,30 @@
 """Server-sent events, as much of them as the service sends."""
 
-from collections.abc import Iterable, Iterator
+import codecs
+import io
+from collections.abc import Iterator
 
 
-def parse_events(lines: Iterable[str]) -> Iterator[str]:
-    """The data of every event; comments, which keep the connection alive, are passed over.
+class EventParser:
+    """Takes a stream's bytes as they come; gives the data of every event that they complete.
 
-    An event that the stream broke off in is dropped, as the standard wants (WHATWG HTML §9.2.6).
+    Comments, which keep the connection alive, are passed over. An event that the stream broke off
+    in is dropped, as the standard wants (WHATWG HTML §9.2.6).
     """
-    data: list[str] = []
-    for line in lines:
-        field, _, value = line.partition(":")
-        if line == "":
-            if data:
+
+    def __init__(self) -> None:
+        # Lines end with \n, \r\n or \r alone: str.splitlines would split texts at U+2028 too.
+        utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = io.IncrementalNewlineDecoder(utf8, translate=True)
+        self._line = ""
+        self._data: list[str] = []
+
+    def take(self, chunk: bytes) -> Iterator[str]:
+        *lines, self._line = (self._line + self._decoder.decode(chunk)).split("\n")
+        for line in lines:
+            field, _, value = line.partition(":")
+            if field == "data":
+                self._data.append(value.removeprefix(" "))
+            elif line == "" and self._data:
+                data, self._data = self._data, []
                 yield "\n".join(data)
-            data = []
-        elif field == "data":
-            data.append(value.removeprefix(" "))

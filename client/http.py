@@ -1,9 +1,8 @@
 """One connection to the service: authenticated, retried where that is safe, errors by name."""
 
-import random
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -12,17 +11,20 @@ from pydantic import BaseModel
 
 from api_schemas.errors import TruthtuneError
 from client.problems import Unreachable, error_of
+from client.retries import backoff, delay_before_retry, is_safe, may_be_sent_again
+from client.transports import Transport
 
 Body = TypeVar("Body", bound=BaseModel)
+Result = TypeVar("Result")
 
-_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
-_TRANSIENT = frozenset({502, 503, 504})
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
-_LOST = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
-_FIRST_DELAY_SECONDS = 0.5
-_LONGEST_DELAY_SECONDS = 8.0
-_LONGEST_RETRY_AFTER_SECONDS = 60.0
-"""A service that asks for more gets an error instead: the caller should know, not hang."""
+
+@dataclass(frozen=True)
+class Incoming:
+    """A response of any 2xx status, its body yet to be read."""
+
+    status: int
+    headers: httpx.Headers
+    chunks: AsyncIterator[bytes]
 
 
 class Connection:
@@ -33,10 +35,18 @@ class Connection:
     The answer's `x-should-retry` and `Retry-After` decide where they are given.
     """
 
-    def __init__(self, base_url: str, api_key: str, *, timeout: float, retries: int):
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        transport: Callable[..., Transport],
+        *,
+        timeout: float,
+        retries: int,
+    ):
         self._retries = retries
         try:
-            self._http = httpx.Client(
+            self._transport = transport(
                 base_url=base_url.rstrip("/"),
                 headers={"Authorization": f"Bearer {api_key}", "User-Agent": "truthtune-python"},
                 timeout=timeout,
@@ -46,26 +56,40 @@ class Connection:
                 f"base_url {base_url!r} or the API key is malformed: {error}"
             ) from None
 
-    def close(self) -> None:
-        self._http.close()
+    @property
+    def blocking(self) -> bool:
+        """Whether its coroutines never suspend."""
+        return self._transport.blocking
 
-    def get(self, kind: type[Body], path: str, params: Mapping[str, Any] | None = None) -> Body:
-        return self._ask(kind, "GET", path, params=params)
+    async def close(self) -> None:
+        await self._transport.close()
 
-    def put(self, kind: type[Body], path: str, body: BaseModel) -> Body:
-        return self._ask(kind, "PUT", path, json=_dumped(body))
+    async def sleep(self, seconds: float) -> None:
+        await self._transport.sleep(seconds)
 
-    def patch(self, kind: type[Body], path: str, body: BaseModel) -> Body:
-        return self._ask(kind, "PATCH", path, json=_dumped(body))
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """The result of a function that may take long, of disk or processor."""
+        return await self._transport.run(function, *arguments)
 
-    def delete(self, kind: type[Body], path: str) -> Body:
-        return self._ask(kind, "DELETE", path)
+    async def get(
+        self, kind: type[Body], path: str, params: Mapping[str, Any] | None = None
+    ) -> Body:
+        return await self._ask(kind, "GET", path, params=params)
 
-    def act(self, kind: type[Body], path: str, body: BaseModel | None = None) -> Body:
+    async def put(self, kind: type[Body], path: str, body: BaseModel) -> Body:
+        return await self._ask(kind, "PUT", path, json=_dumped(body))
+
+    async def patch(self, kind: type[Body], path: str, body: BaseModel) -> Body:
+        return await self._ask(kind, "PATCH", path, json=_dumped(body))
+
+    async def delete(self, kind: type[Body], path: str) -> Body:
+        return await self._ask(kind, "DELETE", path)
+
+    async def act(self, kind: type[Body], path: str, body: BaseModel | None = None) -> Body:
         """A POST that the service can't recognise when it comes again."""
-        return self._ask(kind, "POST", path, json=_dumped(body))
+        return await self._ask(kind, "POST", path, json=_dumped(body))
 
-    def create(
+    async def create(
         self,
         kind: type[Body],
         path: str,
@@ -75,59 +99,69 @@ class Connection:
     ) -> Body:
         """A POST that makes one thing however often it is sent; a key is made if none is given."""
         headers = {"Idempotency-Key": idempotency_key or uuid4().hex}
-        return self._ask(kind, "POST", path, headers=headers, json=_dumped(body), **arguments)
+        return await self._ask(kind, "POST", path, headers=headers, json=_dumped(body), **arguments)
 
-    def send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        """The response, read whole, of any 2xx status."""
-        return self._first_good(method, path, arguments, read=True)
+    async def content(self, path: str) -> bytes:
+        """The bytes of what is no JSON."""
+        return await self._send("GET", path, {})
 
-    def _ask(self, kind: type[Body], method: str, path: str, **arguments: Any) -> Body:
-        content = self.send(method, path, **arguments).content
-        return parsed(kind, content, f"{method} {path}")
-
-    @contextmanager
-    def stream(self, method: str, path: str, **arguments: Any) -> Iterator[httpx.Response]:
-        """The response with its body yet to be read. Only getting that far is retried."""
-        response = self._first_good(method, path, arguments, read=False)
+    @asynccontextmanager
+    async def stream(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[Incoming]:
+        """The answer to a GET as it comes. Only getting that far is retried."""
+        response = await self._first_good("GET", path, {"headers": headers}, read=False)
         try:
-            yield response
+            chunks = self._transport.chunks(response)
+            yield Incoming(response.status_code, response.headers, chunks)
         except httpx.TransportError as error:
-            raise _unreachable(self._http.base_url, error) from error
+            raise self._unreachable(error) from error
         finally:
-            response.close()
+            await self._transport.end(response)
 
-    def _first_good(
+    async def _ask(self, kind: type[Body], method: str, path: str, **arguments: Any) -> Body:
+        return parsed(kind, await self._send(method, path, arguments), f"{method} {path}")
+
+    async def _send(self, method: str, path: str, arguments: dict[str, Any]) -> bytes:
+        return (await self._first_good(method, path, arguments, read=True)).content
+
+    async def _first_good(
         self, method: str, path: str, arguments: dict[str, Any], read: bool
     ) -> httpx.Response:
         given = {key: value for key, value in arguments.items() if value is not None}
-        safe = method in _IDEMPOTENT_METHODS or "Idempotency-Key" in given.get("headers", {})
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
+            request = self._transport.http.build_request(method, path, **given)
+            safe = is_safe(request)
             try:
-                response = self._answer(self._http.build_request(method, path, **given), read)
+                response = await self._answer(request, read)
             except httpx.TransportError as error:
-                if last or not isinstance(error, _LOST if safe else _NEVER_SENT):
-                    raise _unreachable(self._http.base_url, error) from error
-                time.sleep(_backoff(attempt))
+                if last or not may_be_sent_again(error, safe):
+                    raise self._unreachable(error) from error
+                await self.sleep(backoff(attempt))
                 continue
             if response.is_success:
                 return response
-            delay = _retry_delay(response, attempt)
-            if last or delay is None or not _should_retry(response, safe):
+            delay = delay_before_retry(response, safe, attempt)
+            if last or delay is None:
                 raise error_of(response.status_code, response.content)
-            time.sleep(delay)
+            await self.sleep(delay)
         raise AssertionError("the loop returns or raises")
 
-    def _answer(self, request: httpx.Request, read: bool) -> httpx.Response:
+    async def _answer(self, request: httpx.Request, read: bool) -> httpx.Response:
         """An error's body is always read: it says what is wrong."""
-        response = self._http.send(request, stream=True)
+        response = await self._transport.send(request)
         try:
             if read or not response.is_success:
-                response.read()
-        except httpx.TransportError:
-            response.close()
+                await self._transport.read(response)
+        except BaseException:  # a task that is cancelled, too, gives its connection back
+            await self._transport.end(response)
             raise
         return response
+
+    def _unreachable(self, error: httpx.TransportError) -> Unreachable:
+        return Unreachable(
+            f"{self._transport.http.base_url} can't be reached ({type(error).__name__}: {error}); "
+            "is the service running there?"
+        )
 
 
 def _dumped(body: BaseModel | None) -> Any:
@@ -143,31 +177,3 @@ def parsed(kind: type[Body], content: str | bytes, source: str) -> Body:
             f"{source} answered something that is no {kind.__name__}: {error}",
             code="unexpected_answer",
         ) from error
-
-
-def _should_retry(response: httpx.Response, safe: bool) -> bool:
-    asked = response.headers.get("x-should-retry")
-    if asked in ("true", "false"):
-        return bool(asked == "true")
-    return response.status_code == 429 or (safe and response.status_code in _TRANSIENT)
-
-
-def _retry_delay(response: httpx.Response, attempt: int) -> float | None:
-    """Seconds to wait; None if the service asks for longer than is worth waiting for."""
-    asked = response.headers.get("retry-after", "")
-    if not asked.isdecimal():  # absent, or a date, which needs clocks that agree
-        return _backoff(attempt)
-    return float(asked) if float(asked) <= _LONGEST_RETRY_AFTER_SECONDS else None
-
-
-def _backoff(attempt: int) -> float:
-    """Doubles up to a bound; the random half keeps many clients from coming back at once."""
-    longest = min(_FIRST_DELAY_SECONDS * 2.0**attempt, _LONGEST_DELAY_SECONDS)
-    return longest * (0.5 + random.random() / 2)
-
-
-def _unreachable(base_url: httpx.URL, error: httpx.TransportError) -> Unreachable:
-    return Unreachable(
-        f"{base_url} can't be reached ({type(error).__name__}: {error}); is the service running "
-        "there?"
-    )

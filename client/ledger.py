@@ -10,33 +10,38 @@ from api_schemas.ledger import (
     Receipt,
 )
 from api_schemas.signing import SigningKey
+from client.modes import Method, Mode, Resource
 from client.pages import Listing
-from client.resources import Resource
 
 
-class Invoices(Resource):
+class Invoices(Resource[Mode]):
     """What changes an invoice is the operator's to do. A POST that is sent again is done once; to
     be sure of that over restarts too, give an `idempotency_key`."""
 
-    def get(self, invoice_id: str) -> Invoice:
-        return self._connection.get(Invoice, f"/v1/invoices/{invoice_id}")
+    @Method
+    async def get(self, invoice_id: str) -> Invoice:
+        return await self._connection.get(Invoice, f"/v1/invoices/{invoice_id}")
 
-    def list(self) -> Listing[Invoice]:
+    def list(self) -> Listing[Mode, Invoice]:
         return Listing(self._connection, "/v1/invoices", ListPage[Invoice])
 
-    def open(self, invoice_id: str, *, idempotency_key: str | None = None) -> Invoice:
+    @Method
+    async def open(self, invoice_id: str, *, idempotency_key: str | None = None) -> Invoice:
         """Give a draft its number and its receipt, and show it to its group."""
-        return self._do(invoice_id, "open", idempotency_key)
+        return await self._do(invoice_id, "open", idempotency_key)
 
-    def void(self, invoice_id: str, *, idempotency_key: str | None = None) -> Invoice:
+    @Method
+    async def void(self, invoice_id: str, *, idempotency_key: str | None = None) -> Invoice:
         """Ask for nothing any more; what was paid stays paid."""
-        return self._do(invoice_id, "void", idempotency_key)
+        return await self._do(invoice_id, "void", idempotency_key)
 
-    def write_off(self, invoice_id: str, *, idempotency_key: str | None = None) -> Invoice:
+    @Method
+    async def write_off(self, invoice_id: str, *, idempotency_key: str | None = None) -> Invoice:
         """Make what is due bad debt; it may still be paid."""
-        return self._do(invoice_id, "uncollectible", idempotency_key)
+        return await self._do(invoice_id, "uncollectible", idempotency_key)
 
-    def pay(
+    @Method
+    async def pay(
         self,
         invoice_id: str,
         amount_micro_units: int,
@@ -47,13 +52,14 @@ class Invoices(Resource):
         """Record money that moved outside of the service; negative if it went to the group."""
         body = PaymentCreate(amount_micro_units=amount_micro_units, reference=reference)
         path = f"/v1/invoices/{invoice_id}/payments"
-        return self._connection.create(Payment, path, body, idempotency_key)
+        return await self._connection.create(Payment, path, body, idempotency_key)
 
-    def payments(self, invoice_id: str) -> Listing[Payment]:
+    def payments(self, invoice_id: str) -> Listing[Mode, Payment]:
         path = f"/v1/invoices/{invoice_id}/payments"
         return Listing(self._connection, path, ListPage[Payment])
 
-    def credit(
+    @Method
+    async def credit(
         self,
         invoice_id: str,
         amount_micro_units: int,
@@ -64,31 +70,33 @@ class Invoices(Resource):
         """Take back a part of the invoice; the group reads the reason."""
         body = CreditNoteCreate(amount_micro_units=amount_micro_units, reason=reason)
         path = f"/v1/invoices/{invoice_id}/credit-notes"
-        return self._connection.create(CreditNote, path, body, idempotency_key)
+        return await self._connection.create(CreditNote, path, body, idempotency_key)
 
-    def credit_notes(self, invoice_id: str) -> Listing[CreditNote]:
+    def credit_notes(self, invoice_id: str) -> Listing[Mode, CreditNote]:
         path = f"/v1/invoices/{invoice_id}/credit-notes"
         return Listing(self._connection, path, ListPage[CreditNote])
 
-    def _do(self, invoice_id: str, deed: str, idempotency_key: str | None) -> Invoice:
+    async def _do(self, invoice_id: str, deed: str, idempotency_key: str | None) -> Invoice:
         path = f"/v1/invoices/{invoice_id}/{deed}"
-        return self._connection.create(Invoice, path, idempotency_key=idempotency_key)
+        return await self._connection.create(Invoice, path, idempotency_key=idempotency_key)
 
 
-class Receipts(Resource):
-    def get(self, receipt_id: str) -> Receipt:
-        return self._connection.get(Receipt, f"/v1/receipts/{receipt_id}")
+class Receipts(Resource[Mode]):
+    @Method
+    async def get(self, receipt_id: str) -> Receipt:
+        return await self._connection.get(Receipt, f"/v1/receipts/{receipt_id}")
 
-    def list(self) -> Listing[Receipt]:
+    def list(self) -> Listing[Mode, Receipt]:
         return Listing(self._connection, "/v1/receipts", ListPage[Receipt])
 
 
-class SigningKeys(Resource):
-    def list(self) -> Listing[SigningKey]:
+class SigningKeys(Resource[Mode]):
+    def list(self) -> Listing[Mode, SigningKey]:
         """The public keys that receipts are signed with, retired ones too. Keep a copy."""
         return Listing(self._connection, "/v1/keys/signing", ListPage[SigningKey])
 
-    def rotate(self, *, idempotency_key: str | None = None) -> SigningKey:
+    @Method
+    async def rotate(self, *, idempotency_key: str | None = None) -> SigningKey:
         """Retire the current key and make the next. Operator only."""
         path = "/v1/keys/signing/rotate"
-        return self._connection.create(SigningKey, path, idempotency_key=idempotency_key)
+        return await self._connection.create(SigningKey, path, idempotency_key=idempotency_key)

@@ -5,19 +5,23 @@ from pathlib import Path, PurePosixPath
 from api_schemas.base import ListPage
 from api_schemas.errors import InvalidInput
 from api_schemas.models import Model
-from client.downloads import fetch
+from client.downloads import OnDownload, fetch
+from client.modes import Method, Mode, Resource
 from client.pages import Listing
-from client.resources import Resource
 
 
-class Models(Resource):
-    def get(self, model_id: str) -> Model:
-        return self._connection.get(Model, f"/v1/models/{model_id}")
+class Models(Resource[Mode]):
+    @Method
+    async def get(self, model_id: str) -> Model:
+        return await self._connection.get(Model, f"/v1/models/{model_id}")
 
-    def list(self) -> Listing[Model]:
+    def list(self) -> Listing[Mode, Model]:
         return Listing(self._connection, "/v1/models", ListPage[Model])
 
-    def download(self, model_id: str, folder: Path | str) -> Path:
+    @Method
+    async def download(
+        self, model_id: str, folder: Path | str, on_progress: OnDownload | None = None
+    ) -> Path:
         """Put the adapter's files into `folder`, each checked against its sha256; returns it.
 
         Files that are there already are kept; a download that broke off goes on from where it
@@ -26,9 +30,11 @@ class Models(Resource):
         """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        for file in self.get(model_id).files:
+        model = await self._connection.get(Model, f"/v1/models/{model_id}")
+        for file in model.files:
             url = f"/v1/models/{model_id}/files/{file.name}"
-            fetch(self._connection, url, file, _path_below(target, file.name))
+            path = _path_below(target, file.name)
+            await fetch(self._connection, url, file, path, on_progress)
         return target
 
 

@@ -7,13 +7,16 @@ from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from api_schemas.jobs import STAGES, JobEvent
+from client.job_progress import ProgressMeter
 from client.job_state import JobState, StageState, WorldState, states_of
 
 _REFRESHES_PER_SECOND = 4
+_BAR_WIDTH = 40
 _UNPRINTED = frozenset({"stage_progress"})
 """Too many for lines; the live display shows them as counts."""
 
@@ -30,13 +33,16 @@ class JobProgress:
         names: Mapping[str, str] | None = None,
         stages: Iterable[str] = STAGES,
     ):
-        self.state = JobState(states_of(stages))
+        names_of_stages = list(stages)
+        self.state = JobState(states_of(names_of_stages))
+        self._meter = ProgressMeter(names_of_stages)
+        self._fraction = 0.0
         self._console = console
         self._names = names or {}
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             self._live = Live(
                 console=self._console,
                 get_renderable=self._rendered,
@@ -56,11 +62,15 @@ class JobProgress:
 
     def show(self, event: JobEvent) -> None:
         self.state.apply(event)
+        self._fraction = self._meter.after(event).fraction
         if self._live is None and event.type not in _UNPRINTED:
             self._console.print(self._line(event), soft_wrap=True)
 
     def _rendered(self) -> RenderableType:
-        parts: list[RenderableType] = [stage_table(self.state, datetime.now(UTC))]
+        parts: list[RenderableType] = [
+            bar(self._fraction),
+            stage_table(self.state, datetime.now(UTC)),
+        ]
         if self.state.worlds:
             parts.append(world_table(self.state, self._names))
         parts += [
@@ -79,6 +89,13 @@ def named(text: str, names: Mapping[str, str]) -> str:
     for group_id, name in names.items():
         text = text.replace(group_id, name)
     return text
+
+
+def bar(fraction: float) -> RenderableType:
+    """How many of the job's stages are done; within the terminal's width."""
+    line = Table.grid(padding=(0, 1))
+    line.add_row(ProgressBar(total=1.0, completed=fraction, width=_BAR_WIDTH), f"{fraction:.0%}")
+    return line
 
 
 def stage_table(state: JobState, now: datetime) -> Table:

@@ -1,12 +1,11 @@
 """Reward models made ahead of a round, and best-of-n with them. They are their owner's alone."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from api_schemas.base import ListPage
-from api_schemas.jobs import Job, JobEvent
 from api_schemas.reward_models import (
     AdapterSpec,
     Candidates,
@@ -17,13 +16,13 @@ from api_schemas.reward_models import (
     RewardModelCreate,
 )
 from client.downloads import DamagedDownload
-from client.jobs import Jobs
+from client.files import uploaded
+from client.http import Connection
+from client.job_progress import OnProgress
+from client.jobs import OnEvent, succeeded
+from client.modes import Method, Mode, Resource
 from client.pages import Listing
 from client.peft_folders import read_peft_folder
-from client.problems import JobFailed
-from client.resources import Files, Resource
-
-OnEvent = Callable[[JobEvent], None] | None
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,9 @@ class BestOfN:
     kl_bound: float
 
 
-class RewardModels(Resource):
-    def create(
+class RewardModels(Resource[Mode]):
+    @Method
+    async def create(
         self,
         name: str,
         reward_model: NewRewardModel,
@@ -48,40 +48,53 @@ class RewardModels(Resource):
         body = RewardModelCreate(
             name=name, reward_model=reward_model, evaluation_file_id=evaluation_file_id
         )
-        return self._connection.create(RewardModel, "/v1/reward-models", body, idempotency_key)
+        return await self._connection.create(
+            RewardModel, "/v1/reward-models", body, idempotency_key
+        )
 
-    def get(self, reward_model_id: str) -> RewardModel:
-        return self._connection.get(RewardModel, f"/v1/reward-models/{reward_model_id}")
+    @Method
+    async def get(self, reward_model_id: str) -> RewardModel:
+        return await _reward_model(self._connection, reward_model_id)
 
-    def list(self) -> Listing[RewardModel]:
+    def list(self) -> Listing[Mode, RewardModel]:
         return Listing(self._connection, "/v1/reward-models", ListPage[RewardModel])
 
-    def wait(self, reward_model_id: str, on_event: OnEvent = None) -> RewardModel:
-        """Block until it is ready; each event of its job goes to `on_event`.
+    @Method
+    async def wait(
+        self,
+        reward_model_id: str,
+        on_event: OnEvent | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> RewardModel:
+        """Wait until it is ready, and tell of its job meanwhile as `jobs.wait` does.
 
         Raises JobFailed, with the job's reason, if it never will be.
         """
-        self._finish(self.get(reward_model_id).job_id, on_event)
-        return self.get(reward_model_id)
+        found = await _reward_model(self._connection, reward_model_id)
+        await succeeded(self._connection, found.job_id, on_event, on_progress)
+        return await _reward_model(self._connection, reward_model_id)
 
-    def report_card(self, reward_model_id: str) -> bytes:
+    @Method
+    async def report_card(self, reward_model_id: str) -> bytes:
         """The report card on one page, as SVG."""
         path = f"/v1/reward-models/{reward_model_id}/report_card.svg"
-        return self._connection.send("GET", path).content
+        return await self._connection.content(path)
 
-    def content(self, reward_model_id: str) -> bytes:
+    @Method
+    async def content(self, reward_model_id: str) -> bytes:
         """The fitted model: a line of JSON, then the method's own bytes, JSON or safetensors.
 
         Raises DamagedDownload unless it is what the record names.
         """
         path = f"/v1/reward-models/{reward_model_id}/content"
-        data = self._connection.send("GET", path).content
-        expected = self.get(reward_model_id).digest
+        data = await self._connection.content(path)
+        expected = (await _reward_model(self._connection, reward_model_id)).digest
         if (found := f"sha256:{hashlib.sha256(data).hexdigest()}") != expected:
             raise DamagedDownload(f"{path} came with {found}, expected was {expected}")
         return data
 
-    def adapter_spec(
+    @Method
+    async def adapter_spec(
         self, folder: Path | str, base_model: str | None = None, max_tokens: int = 1024
     ) -> AdapterSpec:
         """Upload the adapter of a PEFT folder; what to name it by in `create` or a report.
@@ -90,7 +103,7 @@ class RewardModels(Resource):
         `adapter_config.json`. Raises InvalidInput for what the service can't take.
         """
         found = read_peft_folder(folder)
-        file = Files(self._connection).upload(found.weights, "adapter")
+        file = await uploaded(self._connection, found.weights, "adapter")
         return AdapterSpec(
             type="adapter",
             file_id=file.id,
@@ -100,7 +113,8 @@ class RewardModels(Resource):
             max_tokens=max_tokens,
         )
 
-    def rerank(
+    @Method
+    async def rerank(
         self,
         reward_model_id: str,
         items: Sequence[Candidates],
@@ -108,36 +122,58 @@ class RewardModels(Resource):
         idempotency_key: str | None = None,
     ) -> Reranking:
         """Queue a reranking of each prompt's responses; `wait_for_reranking` gives the order."""
-        path = f"/v1/reward-models/{reward_model_id}/rerankings"
-        body = RerankingCreate(items=list(items))
-        return self._connection.create(Reranking, path, body, idempotency_key)
+        return await _rerank(self._connection, reward_model_id, items, idempotency_key)
 
-    def get_reranking(self, reranking_id: str) -> Reranking:
-        return self._connection.get(Reranking, f"/v1/rerankings/{reranking_id}")
+    @Method
+    async def get_reranking(self, reranking_id: str) -> Reranking:
+        return await _reranking(self._connection, reranking_id)
 
-    def list_rerankings(self, reward_model_id: str) -> Listing[Reranking]:
+    def list_rerankings(self, reward_model_id: str) -> Listing[Mode, Reranking]:
         """Newest first, without their results."""
         path = f"/v1/reward-models/{reward_model_id}/rerankings"
         return Listing(self._connection, path, ListPage[Reranking])
 
-    def wait_for_reranking(self, reranking_id: str, on_event: OnEvent = None) -> Reranking:
-        """Block until it has its result. Raises JobFailed, with the reason, if it never will."""
-        self._finish(self.get_reranking(reranking_id).job_id, on_event)
-        return self.get_reranking(reranking_id)
+    @Method
+    async def wait_for_reranking(
+        self,
+        reranking_id: str,
+        on_event: OnEvent | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Reranking:
+        """Wait until it has its result. Raises JobFailed, with the reason, if it never will."""
+        queued = await _reranking(self._connection, reranking_id)
+        await succeeded(self._connection, queued.job_id, on_event, on_progress)
+        return await _reranking(self._connection, reranking_id)
 
-    def best_of_n(self, reward_model_id: str, prompt: str, responses: Sequence[str]) -> BestOfN:
+    @Method
+    async def best_of_n(
+        self, reward_model_id: str, prompt: str, responses: Sequence[str]
+    ) -> BestOfN:
         """Rerank one prompt's responses and wait for the best."""
         item = Candidates(prompt=prompt, responses=list(responses))
-        done = self.wait_for_reranking(self.rerank(reward_model_id, [item]).id)
+        queued = await _rerank(self._connection, reward_model_id, [item])
+        await succeeded(self._connection, queued.job_id)
+        done = await _reranking(self._connection, queued.id)
         assert done.result is not None, "a reranking that succeeded has its result"
         (ranked,) = done.result
         best = ranked.order[0]
         return BestOfN(responses[best], ranked.scores[best], ranked.kl_bound)
 
-    def _finish(self, job_id: str, on_event: OnEvent) -> Job:
-        job = Jobs(self._connection).wait(job_id, on_event)
-        if job.status != "succeeded":
-            reason = f": {job.error.message}" if job.error else ""
-            code = job.error.code if job.error else None
-            raise JobFailed(f"job {job.id} {job.status}{reason}", code=code)
-        return job
+
+async def _reward_model(connection: Connection, reward_model_id: str) -> RewardModel:
+    return await connection.get(RewardModel, f"/v1/reward-models/{reward_model_id}")
+
+
+async def _reranking(connection: Connection, reranking_id: str) -> Reranking:
+    return await connection.get(Reranking, f"/v1/rerankings/{reranking_id}")
+
+
+async def _rerank(
+    connection: Connection,
+    reward_model_id: str,
+    items: Sequence[Candidates],
+    idempotency_key: str | None = None,
+) -> Reranking:
+    path = f"/v1/reward-models/{reward_model_id}/rerankings"
+    body = RerankingCreate(items=list(items))
+    return await connection.create(Reranking, path, body, idempotency_key)

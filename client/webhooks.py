@@ -30,8 +30,8 @@ from api_schemas.webhooks import (
     WebhookPayload,
     signed_content,
 )
+from client.modes import Method, Mode, Resource
 from client.pages import Listing
-from client.resources import Resource
 
 _PATH = "/v1/webhook-endpoints"
 
@@ -50,8 +50,9 @@ class Received:
     payload: WebhookPayload
 
 
-class WebhookEndpoints(Resource):
-    def create(
+class WebhookEndpoints(Resource[Mode]):
+    @Method
+    async def create(
         self,
         url: str,
         event_types: Sequence[WebhookEventType] = EVENT_TYPES,
@@ -60,40 +61,48 @@ class WebhookEndpoints(Resource):
     ) -> WebhookEndpoint:
         """Be told of these events at `url`; its `public_keys` are for `verify`."""
         body = WebhookEndpointCreate(url=url, event_types=list(event_types))
-        return self._connection.create(WebhookEndpoint, _PATH, body, idempotency_key)
+        return await self._connection.create(WebhookEndpoint, _PATH, body, idempotency_key)
 
-    def get(self, endpoint_id: str) -> WebhookEndpoint:
-        return self._connection.get(WebhookEndpoint, f"{_PATH}/{endpoint_id}")
+    @Method
+    async def get(self, endpoint_id: str) -> WebhookEndpoint:
+        return await self._connection.get(WebhookEndpoint, f"{_PATH}/{endpoint_id}")
 
-    def list(self) -> Listing[WebhookEndpoint]:
+    def list(self) -> Listing[Mode, WebhookEndpoint]:
         return Listing(self._connection, _PATH, ListPage[WebhookEndpoint])
 
-    def update(self, endpoint_id: str, changes: WebhookEndpointUpdate) -> WebhookEndpoint:
-        return self._connection.patch(WebhookEndpoint, f"{_PATH}/{endpoint_id}", changes)
+    @Method
+    async def update(self, endpoint_id: str, changes: WebhookEndpointUpdate) -> WebhookEndpoint:
+        return await self._connection.patch(WebhookEndpoint, f"{_PATH}/{endpoint_id}", changes)
 
-    def delete(self, endpoint_id: str) -> WebhookEndpointDeleted:
-        return self._connection.delete(WebhookEndpointDeleted, f"{_PATH}/{endpoint_id}")
+    @Method
+    async def delete(self, endpoint_id: str) -> WebhookEndpointDeleted:
+        return await self._connection.delete(WebhookEndpointDeleted, f"{_PATH}/{endpoint_id}")
 
-    def rotate_key(
+    @Method
+    async def rotate_key(
         self, endpoint_id: str, *, idempotency_key: str | None = None
     ) -> WebhookEndpoint:
         """A new key; the one before signs as well for 24 hours."""
         path = f"{_PATH}/{endpoint_id}/rotate-key"
-        return self._connection.create(WebhookEndpoint, path, idempotency_key=idempotency_key)
+        return await self._connection.create(WebhookEndpoint, path, idempotency_key=idempotency_key)
 
-    def test(self, endpoint_id: str, *, idempotency_key: str | None = None) -> WebhookMessage:
+    @Method
+    async def test(self, endpoint_id: str, *, idempotency_key: str | None = None) -> WebhookMessage:
         """Send a message of type `webhook.test`."""
         path = f"{_PATH}/{endpoint_id}/test"
-        return self._connection.create(WebhookMessage, path, idempotency_key=idempotency_key)
+        return await self._connection.create(WebhookMessage, path, idempotency_key=idempotency_key)
 
-    def messages(self, endpoint_id: str) -> Listing[WebhookMessage]:
+    def messages(self, endpoint_id: str) -> Listing[Mode, WebhookMessage]:
         """Newest first, with what became of each."""
         path = f"{_PATH}/{endpoint_id}/messages"
         return Listing(self._connection, path, ListPage[WebhookMessage])
 
-    def replay(self, message_id: str) -> WebhookMessage:
+    @Method
+    async def replay(self, message_id: str) -> WebhookMessage:
         """Send a message again, under the same id."""
-        return self._connection.act(WebhookMessage, f"/v1/webhook-messages/{message_id}/replay")
+        return await self._connection.act(
+            WebhookMessage, f"/v1/webhook-messages/{message_id}/replay"
+        )
 
 
 def verify(

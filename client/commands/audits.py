@@ -12,6 +12,7 @@ from api_schemas.jobs import stages_of
 from client.audit_tables import audit_table, conclusion, retrained_table
 from client.client import Truthtune
 from client.commands.context import AsJson, connect, console, print_one, validated, write_file
+from client.commands.ids import RoundId, complete_group
 from client.commands.jobs import exit_unless_succeeded
 from client.progress import JobProgress
 
@@ -21,9 +22,12 @@ Factors = list[float] | None
 
 def audit(
     context: typer.Context,
-    round_id: str,
+    round_id: RoundId,
     group: Annotated[
-        list[str] | None, typer.Option(help="Id or name of a group to audit; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Id or name of a group to audit; repeatable.", autocompletion=complete_group
+        ),
     ] = None,
     alpha: Annotated[Factors, typer.Option(help=f"Factor on the size. {_DEFAULT}")] = None,
     sharpen_beta: Annotated[Factors, typer.Option(help=f"Power of rewards. {_DEFAULT}")] = None,

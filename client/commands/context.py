@@ -5,7 +5,8 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -13,27 +14,52 @@ from rich.console import Console
 from rich.table import Table
 
 from api_schemas.errors import InvalidInput, NotAuthenticated
+from api_schemas.files import File, FilePurpose
+from api_schemas.settings_file import read_settings_file
 from client.client import Truthtune
+from client.command_errors import sentence
+from client.transfers import Transfers
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
-Kind = TypeVar("Kind")
+DEFAULT_URL = "http://127.0.0.1:8321"
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the service is and who asks, from the options before the command."""
+    """Where the service is and who asks; an empty key if none was given."""
 
     url: str
-    api_key: str | None
+    api_key: str
+
+
+def address_of(context: typer.Context) -> Address:
+    """From the options before the command, or their variables, or else from the settings file."""
+    given = context.find_root().params
+    file = read_settings_file()
+    url = given.get("url") or file.value("TRUTHTUNE_URL") or DEFAULT_URL
+    if not _is_web_address(url):
+        raise InvalidInput(f"TRUTHTUNE_URL {url!r} is no address like {DEFAULT_URL}")
+    key = (given.get("api_key") or file.value("TRUTHTUNE_API_KEY") or "").strip()
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise InvalidInput("TRUTHTUNE_API_KEY is no API key: those start with tt_op_ or tt_grp_")
+    return Address(url, key)
 
 
 def connect(context: typer.Context) -> Truthtune:
     """Raises NotAuthenticated, without asking the service, if no key was given."""
-    address: Address = context.find_root().obj
+    address = address_of(context)
     if not address.api_key:
-        raise NotAuthenticated("no API key: set TRUTHTUNE_API_KEY, or give --api-key first")
+        raise NotAuthenticated(
+            "no API key: set TRUTHTUNE_API_KEY, here or in truthtune.env, or give --api-key first"
+        )
     return Truthtune(address.url, address.api_key)
+
+
+def upload_file(client: Truthtune, path: Path, purpose: FilePurpose, as_json: bool = False) -> File:
+    """With a bar. Raises InvalidInput (`file`) if the file can't be read, or for a bad line."""
+    with Transfers(visible=not as_json) as transfers, transfers.opened(path) as stream:
+        return client.files.upload_stream(stream, path.name, purpose)
 
 
 def print_json(value: Any) -> None:
@@ -61,11 +87,15 @@ def print_many(items: Iterable[BaseModel], columns: Sequence[str], as_json: bool
 
 
 def print_rows(rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> None:
+    """What the first column says names the row: however narrow the terminal, it is whole."""
+    cells = [[_text(_nested(row, column)) for column in columns] for row in rows]
+    widest = max((len(line[0]) for line in cells), default=0)
     table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column.rsplit(".", 1)[-1], no_wrap=True)
-    for row in rows:
-        table.add_row(*(_text(_nested(row, column)) for column in columns))
+    for place, column in enumerate(columns):
+        name = column.rsplit(".", 1)[-1]
+        table.add_column(name, no_wrap=True, min_width=widest if place == 0 else None)
+    for line in cells:
+        table.add_row(*line)
     console().print(table)
 
 
@@ -120,15 +150,16 @@ def validated(kind: Any, value: Any, source: str) -> Any:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        problems = "; ".join(_sentence(detail) for detail in error.errors())
+        problems = "; ".join(sentence(detail) for detail in error.errors())
         raise InvalidInput(f"{source}: {problems}") from None
 
 
-def _sentence(detail: Any) -> str:
-    where = ".".join(map(str, detail["loc"])) or "the whole"
-    message = f"{where}: {detail['msg'].removeprefix('Value error, ')}"
-    value = detail["input"]
-    return f"{message}, not {value!r}" if isinstance(value, str | int | float) else message
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a bracket or a port
+        return False
 
 
 def _nested(row: dict[str, Any], column: str) -> Any:

@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from api_schemas.files import File, FilePurpose
-from client.commands.context import AsJson, connect, console, print_many, print_one, validated
+from client.commands.context import (
+    AsJson,
+    connect,
+    console,
+    print_many,
+    print_one,
+    upload_file,
+    validated,
+)
+from client.commands.ids import FileId
 from client.report_card_tables import validation_parts
 
 app = typer.Typer(no_args_is_help=True, help="Uploaded files.")
@@ -22,11 +31,11 @@ def upload(
     """Upload a file; every line of it is checked. Of preferences, what can't be used is shown."""
     known: FilePurpose = validated(FilePurpose, purpose, "--purpose")
     with connect(context) as client:
-        _show(client.files.upload(path, known), as_json)
+        _show(upload_file(client, path, known, as_json), as_json)
 
 
 @app.command()
-def show(context: typer.Context, file_id: str, as_json: AsJson = False) -> None:
+def show(context: typer.Context, file_id: FileId, as_json: AsJson = False) -> None:
     """A file and, of preferences, what of it can't be used."""
     with connect(context) as client:
         _show(client.files.get(file_id), as_json)
@@ -41,7 +50,7 @@ def list_files(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def delete(context: typer.Context, file_id: str, as_json: AsJson = False) -> None:
+def delete(context: typer.Context, file_id: FileId, as_json: AsJson = False) -> None:
     """Delete a file of yours that nothing needs any more."""
     with connect(context) as client:
         print_one(client.files.delete(file_id), as_json)

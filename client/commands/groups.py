@@ -4,6 +4,7 @@ import typer
 
 from api_schemas.groups import Access
 from client.commands.context import AsJson, connect, print_many, print_one, validated
+from client.commands.ids import GroupId
 from client.commands.keys import AccessOption, ExpiresAt, Name, moment
 
 app = typer.Typer(no_args_is_help=True, help="Groups and their API keys (operator).")
@@ -26,7 +27,7 @@ def list_groups(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command("create-key")
 def create_key(
     context: typer.Context,
-    group_id: str,
+    group_id: GroupId,
     name: Name = "",
     access: AccessOption = "full",
     expires_at: ExpiresAt = None,

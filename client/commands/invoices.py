@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from client.commands.context import AsJson, connect, print_many, print_one
+from client.commands.ids import InvoiceId, ReceiptId
 
 invoices = typer.Typer(no_args_is_help=True, help="Invoices.")
 receipts = typer.Typer(no_args_is_help=True, help="Receipts: what an amount was computed from.")
@@ -26,28 +27,30 @@ def list_invoices(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @invoices.command("show")
-def show_invoice(context: typer.Context, invoice_id: str, as_json: AsJson = False) -> None:
+def show_invoice(context: typer.Context, invoice_id: InvoiceId, as_json: AsJson = False) -> None:
     """One invoice."""
     with connect(context) as client:
         print_one(client.invoices.get(invoice_id), as_json)
 
 
 @invoices.command("open")
-def open_invoice(context: typer.Context, invoice_id: str, as_json: AsJson = False) -> None:
+def open_invoice(context: typer.Context, invoice_id: InvoiceId, as_json: AsJson = False) -> None:
     """Give a draft its number and its receipt, and show it to its group (operator)."""
     with connect(context) as client:
         print_one(client.invoices.open(invoice_id), as_json)
 
 
 @invoices.command("void")
-def void_invoice(context: typer.Context, invoice_id: str, as_json: AsJson = False) -> None:
+def void_invoice(context: typer.Context, invoice_id: InvoiceId, as_json: AsJson = False) -> None:
     """Ask for nothing any more; what was paid stays paid (operator)."""
     with connect(context) as client:
         print_one(client.invoices.void(invoice_id), as_json)
 
 
 @invoices.command("write-off")
-def write_off_invoice(context: typer.Context, invoice_id: str, as_json: AsJson = False) -> None:
+def write_off_invoice(
+    context: typer.Context, invoice_id: InvoiceId, as_json: AsJson = False
+) -> None:
     """Make what is due bad debt; it may still be paid (operator)."""
     with connect(context) as client:
         print_one(client.invoices.write_off(invoice_id), as_json)
@@ -56,7 +59,7 @@ def write_off_invoice(context: typer.Context, invoice_id: str, as_json: AsJson =
 @invoices.command("pay")
 def pay_invoice(
     context: typer.Context,
-    invoice_id: str,
+    invoice_id: InvoiceId,
     amount: Amount,
     reference: Annotated[str, typer.Option(help="Where the money can be found.")],
     as_json: AsJson = False,
@@ -67,7 +70,7 @@ def pay_invoice(
 
 
 @invoices.command("payments")
-def list_payments(context: typer.Context, invoice_id: str, as_json: AsJson = False) -> None:
+def list_payments(context: typer.Context, invoice_id: InvoiceId, as_json: AsJson = False) -> None:
     """The payments of an invoice, newest first."""
     with connect(context) as client:
         columns = ["id", "amount_micro_units", "currency", "reference", "created_at"]
@@ -77,7 +80,7 @@ def list_payments(context: typer.Context, invoice_id: str, as_json: AsJson = Fal
 @invoices.command("credit")
 def credit_invoice(
     context: typer.Context,
-    invoice_id: str,
+    invoice_id: InvoiceId,
     amount: Amount,
     reason: Annotated[str, typer.Option(help="The group reads it.")],
     as_json: AsJson = False,
@@ -88,7 +91,9 @@ def credit_invoice(
 
 
 @invoices.command("credit-notes")
-def list_credit_notes(context: typer.Context, invoice_id: str, as_json: AsJson = False) -> None:
+def list_credit_notes(
+    context: typer.Context, invoice_id: InvoiceId, as_json: AsJson = False
+) -> None:
     """The credit notes of an invoice, newest first."""
     with connect(context) as client:
         columns = ["id", "number", "amount_micro_units", "currency", "reason", "created_at"]
@@ -104,7 +109,7 @@ def list_receipts(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @receipts.command("show")
-def show_receipt(context: typer.Context, receipt_id: str, as_json: AsJson = False) -> None:
+def show_receipt(context: typer.Context, receipt_id: ReceiptId, as_json: AsJson = False) -> None:
     """One receipt, with every number of its payment."""
     with connect(context) as client:
         receipt = client.receipts.get(receipt_id)

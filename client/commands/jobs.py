@@ -15,6 +15,7 @@ from client.commands.context import (
     print_one,
     write_file,
 )
+from client.commands.ids import JobId
 from client.progress import JobProgress
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app = typer.Typer(
 
 
 @app.command()
-def watch(context: typer.Context, job_id: str, as_json: AsJson = False) -> None:
+def watch(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """Show a job until it has ended; exits with 1 unless it succeeded. --json: one event a line."""
     with connect(context) as client:
         if as_json:
@@ -44,7 +45,7 @@ def exit_unless_succeeded(job: Job) -> None:
 
 
 @app.command()
-def show(context: typer.Context, job_id: str, as_json: AsJson = False) -> None:
+def show(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """A job's status and stages."""
     with connect(context) as client:
         print_one(client.jobs.get(job_id), as_json)
@@ -61,7 +62,7 @@ def list_jobs(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command()
 def plot(
     context: typer.Context,
-    job_id: str,
+    job_id: JobId,
     out: Annotated[Path, typer.Option(help="The SVG file to write.")],
     as_json: AsJson = False,
 ) -> None:
@@ -76,14 +77,14 @@ def plot(
 
 
 @app.command()
-def cancel(context: typer.Context, job_id: str, as_json: AsJson = False) -> None:
+def cancel(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """Ask a job to stop (the operator; a group those of its own reward models)."""
     with connect(context) as client:
         print_one(client.jobs.cancel(job_id), as_json)
 
 
 @app.command()
-def retry(context: typer.Context, job_id: str, as_json: AsJson = False) -> None:
+def retry(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """Queue a failed or cancelled job again; finished stages are kept. Who may: see cancel."""
     with connect(context) as client:
         print_one(client.jobs.retry(job_id), as_json)

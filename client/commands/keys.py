@@ -8,6 +8,7 @@ import typer
 from api_schemas.base import Timestamp
 from api_schemas.groups import DEFAULT_GRACE_SECONDS, Access
 from client.commands.context import AsJson, connect, print_many, print_one, validated
+from client.commands.ids import KeyId
 
 Name = Annotated[str, typer.Option(help="A note to tell keys apart.")]
 AccessOption = Annotated[
@@ -30,7 +31,7 @@ def list_keys(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(context: typer.Context, key_id: str, as_json: AsJson = False) -> None:
+def show(context: typer.Context, key_id: KeyId, as_json: AsJson = False) -> None:
     """One key without its secret (operator)."""
     with connect(context) as client:
         print_one(client.keys.get(key_id), as_json)
@@ -55,7 +56,7 @@ def create(
 @app.command()
 def rotate(
     context: typer.Context,
-    key_id: str,
+    key_id: KeyId,
     grace_seconds: Annotated[
         int, typer.Option(help="For so long the old key works on; 0 ends it at once.")
     ] = DEFAULT_GRACE_SECONDS,
@@ -72,7 +73,7 @@ def rotate(
 
 
 @app.command()
-def revoke(context: typer.Context, key_id: str, as_json: AsJson = False) -> None:
+def revoke(context: typer.Context, key_id: KeyId, as_json: AsJson = False) -> None:
     """End a key from the next request on, for good (operator)."""
     with connect(context) as client:
         print_one(client.keys.revoke(key_id), as_json)

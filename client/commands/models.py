@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from client.commands.context import AsJson, connect, print_json, print_many
+from client.commands.ids import ModelId
+from client.transfers import Transfers
 
 app = typer.Typer(no_args_is_help=True, help="Tuned models.")
 
@@ -21,13 +23,13 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command()
 def download(
     context: typer.Context,
-    model_id: str,
+    model_id: ModelId,
     folder: Annotated[Path | None, typer.Option(help="Default: the model's id.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Download an adapter in PEFT's format, checked by sha256; goes on where it broke off."""
-    with connect(context) as client:
-        target = client.models.download(model_id, folder or Path(model_id))
+    with connect(context) as client, Transfers(visible=not as_json) as transfers:
+        target = client.models.download(model_id, folder or Path(model_id), transfers.show)
     if as_json:
         print_json({"model_id": model_id, "folder": str(target)})
     else:

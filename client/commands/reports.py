@@ -6,6 +6,8 @@ import typer
 
 from api_schemas.reports import ReportPut
 from client.commands.context import AsJson, connect, print_one, validated
+from client.commands.ids import RoundId
+from client.commands.previews import preview
 from client.commands.specs import (
     AdapterOption,
     BaseModelOption,
@@ -20,12 +22,13 @@ from client.commands.specs import (
 )
 
 app = typer.Typer(no_args_is_help=True, help="Your group's report in a round (group keys).")
+app.command()(preview)
 
 
 @app.command()
 def submit(
     context: typer.Context,
-    round_id: str,
+    round_id: RoundId,
     size: Annotated[int, typer.Option(help="Agents in the group.")],
     spec: SpecFile = None,
     preferences: PreferencesOption = None,
@@ -48,14 +51,14 @@ def submit(
 
 
 @app.command()
-def show(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
+def show(context: typer.Context, round_id: RoundId, as_json: AsJson = False) -> None:
     """Your report, also after the close."""
     with connect(context) as client:
         print_one(client.rounds.get_report(round_id), as_json)
 
 
 @app.command()
-def withdraw(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
+def withdraw(context: typer.Context, round_id: RoundId, as_json: AsJson = False) -> None:
     """Take your group out of the round, while it is open."""
     with connect(context) as client:
         print_one(client.rounds.delete_report(round_id), as_json)

@@ -20,6 +20,7 @@ from client.commands.context import (
     validated,
     write_file,
 )
+from client.commands.ids import RewardModelId
 from client.commands.jobs import exit_unless_succeeded
 from client.commands.specs import (
     AdapterOption,
@@ -89,14 +90,14 @@ def list_reward_models(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(context: typer.Context, reward_model_id: str, as_json: AsJson = False) -> None:
+def show(context: typer.Context, reward_model_id: RewardModelId, as_json: AsJson = False) -> None:
     """A reward model and its report card."""
     with connect(context) as client:
         _show(client.reward_models.get(reward_model_id), as_json)
 
 
 @app.command()
-def wait(context: typer.Context, reward_model_id: str, as_json: AsJson = False) -> None:
+def wait(context: typer.Context, reward_model_id: RewardModelId, as_json: AsJson = False) -> None:
     """Follow a reward model's job until it is ready; exits with 1 if it never will be."""
     with connect(context) as client:
         made = client.reward_models.get(reward_model_id)
@@ -105,7 +106,9 @@ def wait(context: typer.Context, reward_model_id: str, as_json: AsJson = False) 
 
 
 @app.command()
-def card(context: typer.Context, reward_model_id: str, out: Out, as_json: AsJson = False) -> None:
+def card(
+    context: typer.Context, reward_model_id: RewardModelId, out: Out, as_json: AsJson = False
+) -> None:
     """Write the report card as one drawn page, SVG."""
     with connect(context) as client:
         drawing = client.reward_models.report_card(reward_model_id)
@@ -115,7 +118,7 @@ def card(context: typer.Context, reward_model_id: str, out: Out, as_json: AsJson
 
 @app.command()
 def download(
-    context: typer.Context, reward_model_id: str, out: Out, as_json: AsJson = False
+    context: typer.Context, reward_model_id: RewardModelId, out: Out, as_json: AsJson = False
 ) -> None:
     """Write the fitted model: a line of JSON, then the method's own bytes."""
     with connect(context) as client:
@@ -127,7 +130,7 @@ def download(
 @app.command()
 def rerank(
     context: typer.Context,
-    reward_model_id: str,
+    reward_model_id: RewardModelId,
     candidates: Annotated[
         Path | None, typer.Argument(help='JSON lines of {"prompt", "responses"}.')
     ] = None,

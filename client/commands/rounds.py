@@ -18,14 +18,18 @@ from client.commands.context import (
     read_document,
     validated,
 )
+from client.commands.ids import RoundId
+from client.commands.quotes import quote
 from client.outcome_tables import (
     agreement_table,
     group_table,
     summary_lines,
     world_outcome_table,
 )
+from client.transfers import Transfers
 
-app = typer.Typer(no_args_is_help=True, help="Rounds.")
+app = typer.Typer(no_args_is_help=True, help="Rounds: announced, opened, closed, settled.")
+app.command()(quote)
 
 
 @app.command()
@@ -47,28 +51,28 @@ def create(
 
 
 @app.command("open")
-def open_round(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
+def open_round(context: typer.Context, round_id: RoundId, as_json: AsJson = False) -> None:
     """Take reports from now on (operator)."""
     with connect(context) as client:
         print_one(client.rounds.open(round_id), as_json)
 
 
 @app.command()
-def close(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
+def close(context: typer.Context, round_id: RoundId, as_json: AsJson = False) -> None:
     """End the reports and queue the job (operator)."""
     with connect(context) as client:
         print_one(client.rounds.close(round_id), as_json)
 
 
 @app.command()
-def cancel(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
+def cancel(context: typer.Context, round_id: RoundId, as_json: AsJson = False) -> None:
     """Give a round up for good; nobody is invoiced (operator)."""
     with connect(context) as client:
         print_one(client.rounds.cancel(round_id), as_json)
 
 
 @app.command()
-def show(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
+def show(context: typer.Context, round_id: RoundId, as_json: AsJson = False) -> None:
     """One round with its announcement."""
     with connect(context) as client:
         print_one(client.rounds.get(round_id), as_json)
@@ -83,7 +87,7 @@ def list_rounds(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def outcome(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
+def outcome(context: typer.Context, round_id: RoundId, as_json: AsJson = False) -> None:
     """Valuations, payments and optimality gaps of a settled round."""
     with connect(context) as client:
         found = client.rounds.outcome(round_id)
@@ -96,7 +100,7 @@ def outcome(context: typer.Context, round_id: str, as_json: AsJson = False) -> N
 @app.command()
 def unseal(
     context: typer.Context,
-    round_id: str,
+    round_id: RoundId,
     reason: Annotated[str, typer.Option(help="Kept in the audit log, and every group is told.")],
     as_json: AsJson = False,
 ) -> None:
@@ -111,7 +115,7 @@ def unseal(
 
 
 @app.command()
-def certificate(context: typer.Context, round_id: str, as_json: AsJson = False) -> None:
+def certificate(context: typer.Context, round_id: RoundId, as_json: AsJson = False) -> None:
     """What a false report gains at most, what that rests on, and all digests."""
     with connect(context) as client:
         found = client.rounds.certificate(round_id)
@@ -126,13 +130,13 @@ def certificate(context: typer.Context, round_id: str, as_json: AsJson = False) 
 @app.command()
 def pool(
     context: typer.Context,
-    round_id: str,
+    round_id: RoundId,
     file: Annotated[Path, typer.Argument(help="Where to put it.")],
     as_json: AsJson = False,
 ) -> None:
     """Download the responses that payments were computed on, checked by sha256."""
-    with connect(context) as client:
-        target = client.rounds.download_pool(round_id, file)
+    with connect(context) as client, Transfers(visible=not as_json) as transfers:
+        target = client.rounds.download_pool(round_id, file, transfers.show)
     if as_json:
         print_json({"round_id": round_id, "file": str(target)})
     else:

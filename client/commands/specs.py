@@ -11,7 +11,7 @@ from api_schemas.errors import InvalidInput
 from api_schemas.files import FilePurpose
 from api_schemas.reward_models import RewardModelSpec
 from client.client import Truthtune
-from client.commands.context import read_document, validated
+from client.commands.context import read_document, upload_file, validated
 
 SpecFile = Annotated[
     Path | None,
@@ -93,7 +93,7 @@ def data_file(client: Truthtune, named: str) -> str:
     purpose: FilePurpose = "preferences"
     if named.startswith("file_") and not Path(named).exists():
         return named
-    return client.files.upload(Path(named), purpose).id
+    return upload_file(client, Path(named), purpose).id
 
 
 def _require_one_source(options: SpecOptions) -> None:

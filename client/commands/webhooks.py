@@ -12,6 +12,7 @@ from api_schemas.webhooks import (
     WebhookUrl,
 )
 from client.commands.context import AsJson, connect, print_many, print_one, validated
+from client.commands.ids import WebhookEndpointId
 
 app = typer.Typer(no_args_is_help=True, help="Webhooks: be told of what happens.")
 
@@ -39,7 +40,7 @@ def list_endpoints(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(context: typer.Context, endpoint_id: str, as_json: AsJson = False) -> None:
+def show(context: typer.Context, endpoint_id: WebhookEndpointId, as_json: AsJson = False) -> None:
     """One endpoint, with its public keys."""
     with connect(context) as client:
         print_one(client.webhook_endpoints.get(endpoint_id), as_json)
@@ -48,7 +49,7 @@ def show(context: typer.Context, endpoint_id: str, as_json: AsJson = False) -> N
 @app.command()
 def update(
     context: typer.Context,
-    endpoint_id: str,
+    endpoint_id: WebhookEndpointId,
     url: Annotated[str | None, typer.Option(help="Where to send to from now on.")] = None,
     event: Events = None,
     status: Annotated[str | None, typer.Option(help="enabled or disabled.")] = None,
@@ -65,28 +66,34 @@ def update(
 
 
 @app.command()
-def delete(context: typer.Context, endpoint_id: str, as_json: AsJson = False) -> None:
+def delete(context: typer.Context, endpoint_id: WebhookEndpointId, as_json: AsJson = False) -> None:
     """Delete an endpoint and its messages."""
     with connect(context) as client:
         print_one(client.webhook_endpoints.delete(endpoint_id), as_json)
 
 
 @app.command("rotate-key")
-def rotate_key(context: typer.Context, endpoint_id: str, as_json: AsJson = False) -> None:
+def rotate_key(
+    context: typer.Context, endpoint_id: WebhookEndpointId, as_json: AsJson = False
+) -> None:
     """Make a new key; the one before signs as well for 24 hours."""
     with connect(context) as client:
         print_one(client.webhook_endpoints.rotate_key(endpoint_id), as_json)
 
 
 @app.command("test")
-def send_test(context: typer.Context, endpoint_id: str, as_json: AsJson = False) -> None:
+def send_test(
+    context: typer.Context, endpoint_id: WebhookEndpointId, as_json: AsJson = False
+) -> None:
     """Send a test message; `messages` tells whether it arrived."""
     with connect(context) as client:
         print_one(client.webhook_endpoints.test(endpoint_id), as_json)
 
 
 @app.command()
-def messages(context: typer.Context, endpoint_id: str, as_json: AsJson = False) -> None:
+def messages(
+    context: typer.Context, endpoint_id: WebhookEndpointId, as_json: AsJson = False
+) -> None:
     """The messages to an endpoint, newest first, and what became of each."""
     with connect(context) as client:
         columns = ["id", "payload.type", "status", "attempts", "last_status", "last_error"]

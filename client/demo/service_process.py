@@ -107,7 +107,11 @@ class DemoService:
             for name, value in os.environ.items()
             if not name.startswith("TRUTHTUNE_") or name in _KEPT_VARIABLES
         }
-        return inherited | {"TRUTHTUNE_HOME": str(self.home), "TRUTHTUNE_PORT": str(self.port)}
+        return inherited | {
+            "TRUTHTUNE_HOME": str(self.home),
+            "TRUTHTUNE_PORT": str(self.port),
+            "TRUTHTUNE_SETTINGS_FILE": os.devnull,  # not the one of a service of this folder
+        }
 
 
 def _command(*arguments: str) -> list[str]:

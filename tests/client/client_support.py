@@ -18,13 +18,23 @@ class RunningService:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """The answer stops behind its body: `begun` is set there, and it ends with `release`."""
+
+    begun: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True)
 class Answer:
-    """`promised` bytes above those of the body make a connection that breaks off."""
+    """`promised` bytes above those of the body make a connection that breaks off, unless `hold`
+    keeps it."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     promised: int | None = None
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True)
@@ -65,12 +75,16 @@ def _handler(script: Script) -> type[BaseHTTPRequestHandler]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             script.asked.append(Asked(self.command, self.path, headers, self.rfile.read(length)))
             given = script.answers.pop(0)
-            self.send_response(given.status)
+            self.send_response_only(given.status)  # no Date but a scripted one
             for name, value in given.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(given.promised or len(given.body)))
             self.end_headers()
             self.wfile.write(given.body)
+            if given.hold is not None:
+                self.wfile.flush()
+                given.hold.begun.set()
+                given.hold.release.wait(60)
 
         do_GET = do_POST = do_PUT = do_DELETE = answer
 

@@ -12,7 +12,7 @@ import uvicorn
 from client_support import RunningService, Script, scripted_server
 
 import migrations
-from client import Truthtune, http, jobs
+from client import Truthtune, jobs, retries
 from service.app import create_app
 from service.auth import hmac_of, load_key_secret, new_secret
 from service.database import Database
@@ -69,7 +69,7 @@ def scripted(script: Script) -> Iterator[Truthtune]:
 
 @pytest.fixture(autouse=True)
 def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "_FIRST_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(retries, "_FIRST_DELAY_SECONDS", 0.0)
     monkeypatch.setattr(jobs, "_RECONNECT_SECONDS", 0.0)
 
 

@@ -14,7 +14,7 @@ from api_schemas.errors import (
     RoundFailed,
     TruthtuneError,
 )
-from client import Truthtune, http
+from client import Truthtune
 from client.problems import RequestFailed, Unreachable
 
 GROUP = {
@@ -128,7 +128,7 @@ def test_retry_after_is_waited_for(
     scripted: Truthtune, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(http.time, "sleep", waited.append)
+    monkeypatch.setattr(time, "sleep", waited.append)
     script.answers = [problem(429, "too_many", Retry_After="7"), ok(GROUP)]
     scripted.groups.get(GROUP["id"])
     assert waited == [7.0]

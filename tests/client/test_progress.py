@@ -1,5 +1,6 @@
 """The display of a job, from events that may lack anything."""
 
+import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -142,3 +143,23 @@ def test_on_a_terminal_the_last_state_stays_on_the_screen() -> None:
     with console.capture() as capture, JobProgress(console) as progress:
         progress.show(event("job_succeeded"))
     assert "job succeeded" in capture.get()
+
+
+def test_a_bar_tells_how_many_stages_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    with JobProgress(console, stages=("fit_rewards", "sample_pool")) as progress:
+        progress.show(event("stage_started", {"stage": "fit_rewards"}, 1))
+        progress.show(event("stage_finished", {"stage": "fit_rewards"}, 2))
+    assert isinstance(console.file, io.StringIO)
+    assert "━━━" in console.file.getvalue()
+    assert "50%" in console.file.getvalue()
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    with JobProgress(console) as progress:
+        progress.show(event("stage_started", {"stage": "score"}, 1, message="scoring"))
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().count("scoring") == 1

@@ -121,7 +121,6 @@ def test_best_of_n_waits_and_gives_the_response_that_scores_highest(
     queued = RERANKING | {"status": "queued", "result": None}
     script.answers = [
         answer(queued),
-        answer(queued),
         *ended("succeeded", {"kind": "reranking"}),
         answer(RERANKING),
     ]

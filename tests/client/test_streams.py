@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from client_support import Answer, Script
 
+from api_schemas import examples
 from api_schemas.errors import InvalidInput
 from api_schemas.jobs import STAGES
 from client import Truthtune, jobs
 from client.downloads import DamagedDownload
-from client.event_stream import parse_events
+from client.event_stream import EventParser
 from client.problems import Unreachable
 
 JOB_ID = "job_" + "0" * 26
@@ -61,16 +62,7 @@ def job(finished: bool) -> Answer:
 
 def model(**changes: Any) -> Answer:
     file = {"name": "adapter_model.safetensors", "bytes": len(DATA), "sha256": DIGEST} | changes
-    body = {
-        "object": "model",
-        "id": MODEL_ID,
-        "round_id": ROUND_ID,
-        "base_model": "tiny-enumerable",
-        "base_model_revision": DIGEST,
-        "adapter_digest": DIGEST,
-        "files": [file],
-        "created_at": NOW,
-    }
+    body = examples.MODEL | {"id": MODEL_ID, "files": [file]}
     return Answer(200, json.dumps(body).encode())
 
 
@@ -124,8 +116,19 @@ def test_a_service_that_stays_away_ends_the_stream_with_an_error(
 
 
 def test_an_event_of_several_lines_is_put_together_and_an_unfinished_one_dropped() -> None:
-    lines = ["data: one", "data:two", "", ":ping", "", "id: 7", "data: lost"]
-    assert list(parse_events(lines)) == ["one\ntwo"]
+    parser = EventParser()
+    assert list(parser.take(b"data: one\ndata:two\n\n:ping\n\nid: 7\ndata: lost")) == ["one\ntwo"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_events_come_out_whole_wherever_the_network_cuts_them(end: str) -> None:
+    """U+2028 is no end of a line here, and stands unescaped in JSON."""
+    stream = f"data: é\u2028λ{end}{end}data: two{end}{end}".encode()
+    parser = EventParser()
+    found = [data for byte in stream for data in parser.take(bytes([byte]))]
+    # Only what follows a last \r tells whether it ends a line alone.
+    found += parser.take(b":" if end == "\r" else b"")
+    assert found == ["é\u2028λ", "two"]
 
 
 def test_a_download_that_breaks_off_asks_for_the_rest_and_is_whole(

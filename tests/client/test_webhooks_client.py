@@ -187,7 +187,7 @@ def test_an_owner_manages_its_endpoints(group: Truthtune, operator: Truthtune) -
 def test_the_command_line_manages_endpoints(service: RunningService, group: Truthtune) -> None:
     environment = os.environ | {
         "TRUTHTUNE_URL": service.url,
-        "TRUTHTUNE_API_KEY": group._connection._http.headers["authorization"].split()[1],
+        "TRUTHTUNE_API_KEY": group._connection._transport.http.headers["authorization"].split()[1],
     }
 
     def run(*arguments: str) -> Any:
