@@ -1,6 +1,6 @@
 """One tree of errors and one JSON shape (RFC 9457), shared by API, workers and client."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -8,8 +8,17 @@ from api_schemas import examples
 from api_schemas.base import Schema
 
 
+class OpenAIError(Schema):
+    """An error as OpenAI's clients read it."""
+
+    message: str
+    type: Literal["invalid_request_error", "server_error"]
+    code: str
+    param: str | None
+
+
 class Problem(Schema):
-    """The body of every error response, `application/problem+json` (RFC 9457 plus three fields)."""
+    """The body of every error response, `application/problem+json` (RFC 9457 plus four fields)."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.PROBLEM]})
 
@@ -20,6 +29,11 @@ class Problem(Schema):
     code: str = Field(description="A stable name of the error, for programs.")
     param: str | None = Field(None, description="The request field at fault, as a path.")
     request_id: str | None = None
+    error: OpenAIError | None = Field(
+        None,
+        exclude_if=lambda error: error is None,
+        description="The same once more, on the routes that OpenAI's clients ask.",
+    )
 
 
 class TruthtuneError(Exception):
@@ -108,6 +122,13 @@ class StorageFull(TruthtuneError):
 
     status = 507
     code = "storage_full"
+
+
+class Unavailable(TruthtuneError):
+    """A part of the service is away or has no room (503); asking again in a moment may help."""
+
+    status = 503
+    code = "unavailable"
 
 
 class BadReport(TruthtuneError):

@@ -10,6 +10,7 @@ _ID = "01jd2m8x3k5v7w9y0a1b2c3d4e"
 _GROUP, _FILE, _ROUND = f"grp_{_ID}", f"file_{_ID}", f"rnd_{_ID}"
 _JOB, _MODEL, _INVOICE, _RECEIPT = f"job_{_ID}", f"mdl_{_ID}", f"inv_{_ID}", f"rcpt_{_ID}"
 _REWARD_MODEL = f"rm_{_ID}"
+_QUOTE_JOB, _PREVIEW_JOB = "job_01jd2m8x3k5v7w9y0a1b2c3d4g", "job_01jd2m8x3k5v7w9y0a1b2c3d4h"
 _AUDIT, _AUDIT_JOB = f"aud_{_ID}", "job_01jd2m8x3k5v7w9y0a1b2c3d4f"
 
 _ANNOUNCEMENT_DIGEST = "sha256:17ef08b1c9cbde9aba12462bd4cfcc06e2c432cfca32de9d71801f4c93042771"
@@ -243,6 +244,8 @@ JOB: dict[str, Any] = {
     "audit_id": None,
     "reward_model_id": None,
     "reranking_id": None,
+    "quote_id": None,
+    "preview_id": None,
     "status": "running",
     "stages": [
         _stage("fit_rewards", "done", 1.5, _FITTED),
@@ -278,6 +281,47 @@ MODEL: dict[str, Any] = {
     "adapter_digest": _ADAPTER,
     "files": [{"name": "adapter_model.safetensors", "bytes": 3_908_272, "sha256": _WEIGHTS}],
     "created_at": "2030-01-08T12:08:30.000Z",
+    "created": 1_894_104_510,
+    "owned_by": "truthtune",
+}
+
+BASE_MODEL: dict[str, Any] = {
+    "object": "model",
+    "id": "smollm2-135m-instruct",
+    "base_model_revision": _BASE_MODEL_REVISION,
+    "created": 1_894_104_510,
+    "owned_by": "base_model",
+}
+
+_USAGE = {"prompt_tokens": 36, "completion_tokens": 9, "total_tokens": 45}
+
+CHAT_COMPLETION: dict[str, Any] = {
+    "object": "chat.completion",
+    "id": f"chatcmpl_{_ID}",
+    "created": 1_894_190_000,
+    "model": _MODEL,
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": "Gladly! Which part is hard?",
+                "refusal": None,
+            },
+            "finish_reason": "stop",
+            "logprobs": None,
+        }
+    ],
+    "usage": _USAGE,
+}
+
+COMPLETION: dict[str, Any] = {
+    "object": "text_completion",
+    "id": f"cmpl_{_ID}",
+    "created": 1_894_190_000,
+    "model": _MODEL,
+    "choices": [{"index": 0, "text": " came early.", "finish_reason": "length", "logprobs": None}],
+    "usage": {"prompt_tokens": 4, "completion_tokens": 3, "total_tokens": 7},
 }
 
 _GRAND_WORLD: dict[str, Any] = {
@@ -511,6 +555,47 @@ CREDIT_NOTE: dict[str, Any] = {
     "created_at": "2030-01-14T09:00:00.000Z",
 }
 
+LEDGER: dict[str, Any] = {
+    "object": "ledger",
+    "head": {
+        "sequence": 1,
+        "hash": _LEDGER_HASH,
+        "signing_key_id": f"sgk_{_ID}",
+        "signature": (
+            "tS7X+L1DGMzLwB6Ak1Zo65MowBylk0Q9YliFyFjDR1fYNlBJpPrBdqPmmIOyqUuHbkEYi9CRpp/QMgsdwuhQBg=="
+        ),
+        "is_signed": True,
+        "created_at": "2030-01-08T12:08:30.000Z",
+    },
+    "balances": [
+        {
+            "account": "operator:revenue",
+            "currency": "EUR",
+            "balance_micro_units": -375_000,
+            "postings": 1,
+        },
+        {
+            "account": f"receivable:{_GROUP}",
+            "currency": "EUR",
+            "balance_micro_units": 375_000,
+            "postings": 1,
+        },
+    ],
+}
+
+POSTING: dict[str, Any] = {
+    "object": "posting",
+    "id": f"pst_{_ID}",
+    "sequence": 1,
+    "entry_key": f"invoice:{_ROUND}:{_GROUP}",
+    "kind": "invoice.opened",
+    "account": f"receivable:{_GROUP}",
+    "amount_micro_units": 375_000,
+    "currency": "EUR",
+    "invoice_id": _INVOICE,
+    "created_at": "2030-01-08T12:08:30.000Z",
+}
+
 SIGNING_KEY: dict[str, Any] = {
     "object": "signing_key",
     "id": f"sgk_{_ID}",
@@ -681,4 +766,90 @@ WEBHOOK_MESSAGE: dict[str, Any] = {
     "last_error": "the answer was HTTP 503",
     "created_at": "2030-01-08T12:08:30.000Z",
     "delivered_at": None,
+}
+
+QUOTE: dict[str, Any] = {
+    "object": "quote",
+    "id": f"quo_{_ID}",
+    "round_id": _ROUND,
+    "job_id": _QUOTE_JOB,
+    "status": "succeeded",
+    "settings": {"groups": 3, "price_per_device_hour_micro_units": 2_500_000},
+    "result": {
+        "groups": 3,
+        "prompts": 24,
+        "trainings": 4,
+        "device": "NVIDIA H200",
+        "start": {
+            "process_seconds": 8.0,
+            "model_load_seconds": 2.0,
+            "seconds": {"expected": 28.0, "low": 16.0, "high": 36.0},
+        },
+        "stages": [
+            {
+                "stage": "train",
+                "seconds": {"expected": 72.0, "low": 54.0, "high": 90.0},
+                "devices": 1,
+                "formula": "12 steps × 5.50 s + 3 evaluations × 2.00 s",
+            }
+        ],
+        "seconds": {"expected": 100.0, "low": 70.0, "high": 126.0},
+        "device_hours": {"expected": 0.02, "low": 0.015, "high": 0.025},
+        "storage": [{"what": "pool", "bytes": 786_432}, {"what": "adapters", "bytes": 19_541_360}],
+        "storage_bytes": 20_327_792,
+        "cost": {
+            "expected_micro_units": 50_000,
+            "low_micro_units": 37_500,
+            "high_micro_units": 62_500,
+        },
+        "currency": "EUR",
+        "calibration_seconds": 11.5,
+        "assumptions": ["Every reward model is as light as a lexical one."],
+    },
+    "created_at": "2030-01-01T09:12:00.000Z",
+}
+
+PREVIEW: dict[str, Any] = {
+    "object": "report.preview",
+    "id": f"prv_{_ID}",
+    "round_id": _ROUND,
+    "job_id": _PREVIEW_JOB,
+    "status": "succeeded",
+    "result": {
+        "prompts": 1,
+        "responses": 4,
+        "probe": REPORT["probe"],
+        "excluded": None,
+        "scored": {
+            "minimum": 0.25,
+            "maximum": 1.25,
+            "mean_score": 0.625,
+            "mean_reward": 0.375,
+            "histogram": {"edges": [0.0, 0.25, 0.5, 0.75, 1.0], "counts": [2, 0, 1, 1]},
+            "best": [
+                {
+                    "prompt": "How do I reset my password?",
+                    "response": "Please open the settings. Thank you for asking!",
+                    "score": 1.25,
+                    "reward": 1.0,
+                }
+            ],
+            "worst": [
+                {
+                    "prompt": "How do I reset my password?",
+                    "response": "You can't.",
+                    "score": 0.25,
+                    "reward": 0.0,
+                }
+            ],
+        },
+        "warnings": [],
+    },
+    "created_at": "2030-01-02T10:20:00.000Z",
+}
+
+PREVIEW_DELETED: dict[str, Any] = {
+    "object": "report.preview.deleted",
+    "id": f"prv_{_ID}",
+    "deleted": True,
 }

@@ -14,16 +14,20 @@ from api_schemas.ids import (
     FileId,
     GroupId,
     JobId,
+    PreviewId,
+    QuoteId,
     RerankingId,
     RewardModelId,
     RoundId,
     Sha256,
 )
+from api_schemas.quotes import QuoteCreate
+from api_schemas.reports import ProbeResult
 from api_schemas.reward_models import Candidates, NewRewardModel, PinnedInputs, RewardModelSpec
 from api_schemas.rounds import Announcement, RoundFailure
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-JobKind = Literal["round", "audit", "reward_model", "reranking"]
+JobKind = Literal["round", "audit", "reward_model", "reranking", "quote", "preview"]
 StageName = Literal[
     "fit_rewards",
     "sample_pool",
@@ -36,6 +40,8 @@ StageName = Literal[
     "retrain",
     "fit_reward_model",
     "rerank",
+    "calibrate",
+    "preview",
     "publish",
 ]
 STAGES: tuple[StageName, ...] = (
@@ -53,6 +59,8 @@ _STAGES_OF: Mapping[JobKind, tuple[StageName, ...]] = {
     "audit": ("replay", "retrain", "publish"),
     "reward_model": ("fit_reward_model", "publish"),
     "reranking": ("rerank", "publish"),
+    "quote": ("calibrate", "publish"),
+    "preview": ("preview", "publish"),
 }
 
 
@@ -81,13 +89,15 @@ class Job(Schema):
     id: JobId
     kind: JobKind = Field(
         "round",
-        description="A closed round's own job, an audit of a settled one, or one of a reward "
-        "model, which its owner alone sees.",
+        description="A closed round's own job, an audit of a settled one, a quote for one to come, "
+        "or one of a reward model or of a report's preview, which its owner alone sees.",
     )
-    round_id: RoundId | None = Field(description="Null for jobs of reward models.")
+    round_id: RoundId | None = Field(description="Null for jobs that are their owner's alone.")
     audit_id: AuditId | None = None
     reward_model_id: RewardModelId | None = None
     reranking_id: RerankingId | None = None
+    quote_id: QuoteId | None = None
+    preview_id: PreviewId | None = None
     status: JobStatus
     stages: list[StageProgress]
     attempts: int = Field(description="How often a coordinator has claimed it.")
@@ -218,5 +228,38 @@ class RerankingJobInput(Schema):
         return dict(finished)
 
 
-AnyJobInput = JobInput | RewardModelJobInput | RerankingJobInput
-QueuedJob = RoundJob | RewardModelJobInput | RerankingJobInput
+class QuoteJobInput(Schema):
+    """Everything that a quote depends on, but for the machines. No report is among it."""
+
+    kind: Literal["quote"] = "quote"
+    quote_id: QuoteId
+    round_id: RoundId
+    announcement: Announcement
+    settings: QuoteCreate
+    groups: int = Field(ge=1, description="Groups that are taken to report.")
+
+    def stage_inputs(self, finished: Mapping[StageName, str]) -> dict[StageName, str]:
+        return dict(finished)
+
+
+class PreviewJob(Schema):
+    """The job of a preview as it waits in the queue: what it is of is sealed elsewhere."""
+
+    kind: Literal["preview"] = "preview"
+    preview_id: PreviewId
+
+
+class PreviewJobInput(PreviewJob):
+    """Everything that a preview depends on. `result_key` is what its result is sealed with."""
+
+    announcement: Announcement
+    report: ReportInput
+    probe: ProbeResult | None
+    result_key: str = Field(repr=False)
+
+    def stage_inputs(self, finished: Mapping[StageName, str]) -> dict[StageName, str]:
+        return dict(finished)
+
+
+AnyJobInput = JobInput | RewardModelJobInput | RerankingJobInput | QuoteJobInput | PreviewJobInput
+QueuedJob = RoundJob | RewardModelJobInput | RerankingJobInput | QuoteJobInput | PreviewJob

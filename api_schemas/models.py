@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 import rfc8785
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from api_schemas import examples
 from api_schemas.base import Schema, Timestamp
@@ -29,6 +29,20 @@ class Model(Schema):
     adapter_digest: Sha256
     files: list[ModelFile]
     created_at: Timestamp
+    created: int = Field(description="`created_at` in Unix seconds, for OpenAI's clients.")
+    owned_by: Literal["truthtune"] = "truthtune"
+
+
+class BaseModelEntry(Schema):
+    """The initial model of settled rounds, which can be asked beside what was made of it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.BASE_MODEL]})
+
+    object: Literal["model"] = "model"
+    id: str = Field(description="The base model's name, as rounds announce it.")
+    base_model_revision: Sha256
+    created: int = Field(description="When the newest of these rounds settled, in Unix seconds.")
+    owned_by: Literal["base_model"] = "base_model"
 
 
 def adapter_digest(files: Iterable[ModelFile]) -> str:

@@ -61,6 +61,12 @@ def head_revision() -> str | None:
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
+def is_known(revision: str | None) -> bool:
+    """Whether this version of the code has the revision; an empty database has None."""
+    known = ScriptDirectory.from_config(_config()).walk_revisions()
+    return revision is None or revision in {each.revision for each in known}
+
+
 def require_current_schema(database: Database) -> None:
     """Raises SchemaOutOfDate unless the schema is this version's, or DatabaseUnreachable."""
     current = current_revision(database)

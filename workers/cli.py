@@ -1,5 +1,6 @@
 """The commands of the compute plane. Whatever is heavy is imported by the command that needs it."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,9 +9,11 @@ import typer
 from api_schemas.errors import InvalidInput
 from api_schemas.receipt_checks import Finding, Revaluation
 
+_PANEL = "Without a service"
+
 app = typer.Typer(no_args_is_help=True, help="Base models, and the mechanism on its own.")
 base_model = typer.Typer(no_args_is_help=True, help="Base models that rounds start from.")
-app.add_typer(base_model, name="base-model")
+app.add_typer(base_model, name="base-model", rich_help_panel=_PANEL)
 
 
 @base_model.command("prepare")
@@ -22,14 +25,16 @@ def prepare_base_model(
             "file, which is converted once."
         ),
     ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Have a base model at hand and print its folder in Hugging Face format."""
     from workers.base_models import prepare
 
-    typer.echo(prepare(name))
+    folder = str(prepare(name))
+    typer.echo(json.dumps({"base_model": name, "folder": folder}) if as_json else folder)
 
 
-@app.command("solve")
+@app.command("solve", rich_help_panel=_PANEL)
 def solve(
     game: Annotated[
         str, typer.Argument(help="A game as docs/solve.md says; `-` reads standard input.")
@@ -62,7 +67,7 @@ def solve(
         raise typer.Exit(2) from None
 
 
-@app.command("audit-game")
+@app.command("audit-game", rich_help_panel=_PANEL)
 def audit_game(
     game: Annotated[
         str, typer.Argument(help="A pool game as docs/solve.md says; `-` reads standard input.")

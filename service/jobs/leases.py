@@ -4,7 +4,7 @@ Each claim raises the job's fencing token; every later write names the token it 
 is refused once another coordinator has claimed the job. Expiry is judged by the database's clock.
 
 A round follows its own job: it runs, settles and fails with it. An audit's job leaves its round as
-it is, settled, whatever becomes of the audit; the jobs of reward models have none.
+it is, settled, whatever becomes of the audit, and so does a quote's; the others have none.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,10 @@ from api_schemas.jobs import (
     AnyJobInput,
     JobInput,
     JobKind,
+    PreviewJob,
     ProgressEvent,
+    QueuedJob,
+    QuoteJobInput,
     RerankingJobInput,
     RewardModelJobInput,
     RoundJob,
@@ -30,6 +33,7 @@ from service.database import database_now
 from service.jobs import events, queue
 from service.jobs.choice import next_job
 from service.jobs.repository import kind_of, stage_digests
+from service.previews import repository as previews
 from service.reports import repository as reports
 from service.rounds import lifecycle
 from service.tables import JobRow, JobStageRow, RoundRow
@@ -49,11 +53,17 @@ _DAMAGED = (
     "TRUTHTUNE_SEAL_KEY than the API; retry the job once that is mended"
 )
 
-_INPUTS: dict[JobKind, type[RoundJob] | type[RewardModelJobInput] | type[RerankingJobInput]] = {
+_PREVIEW_DELETED = RoundFailure(
+    code="preview_deleted", message="the preview was deleted, so there is nothing to score"
+)
+
+_INPUTS: dict[JobKind, type[QueuedJob]] = {
     "round": RoundJob,
     "audit": RoundJob,
     "reward_model": RewardModelJobInput,
     "reranking": RerankingJobInput,
+    "quote": QuoteJobInput,
+    "preview": PreviewJob,
 }
 
 
@@ -239,6 +249,8 @@ def _read_input(session: Session, vault: Vault, row: JobRow) -> AnyJobInput | Ro
     """What the job starts from, or why nothing can."""
     try:
         queued = _INPUTS[kind_of(row)].model_validate(row.input)
+        if isinstance(queued, PreviewJob):
+            return previews.job_input(session, vault, queued.preview_id) or _PREVIEW_DELETED
         if not isinstance(queued, RoundJob):
             return queued
         return JobInput(

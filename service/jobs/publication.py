@@ -4,10 +4,13 @@ from collections.abc import Mapping
 
 from api_schemas.audits import Audited
 from api_schemas.jobs import StageName
+from api_schemas.quotes import QuoteResult
 from api_schemas.reward_models import FittedResult, RerankedResult
 from service.audits.publishing import publish as publish_audit
 from service.database import Database
 from service.jobs import leases
+from service.previews.publishing import publish_preview
+from service.quotes.publishing import publish_quote
 from service.reward_models.publishing import publish_reranking, publish_reward_model
 from workers.artifacts import ArtifactStore
 
@@ -27,8 +30,12 @@ def publish(
         _publish_audit(database, artifacts, held, digests["retrain"])
     elif held.job.kind == "reward_model":
         _publish_reward_model(database, artifacts, held, digests["fit_reward_model"])
-    else:
+    elif held.job.kind == "reranking":
         _publish_reranking(database, artifacts, held, digests["rerank"])
+    elif held.job.kind == "quote":
+        _publish_quote(database, artifacts, held, digests["calibrate"])
+    else:
+        _publish_preview(database, artifacts, held, digests["preview"])
 
 
 def _publish_audit(
@@ -58,3 +65,20 @@ def _publish_reranking(
     reranked = RerankedResult.model_validate(artifacts.get_json(digest))
     with database.write() as session:
         publish_reranking(session, held, reranked, digest)
+
+
+def _publish_quote(
+    database: Database, artifacts: ArtifactStore, held: leases.Claim, digest: str
+) -> None:
+    result = QuoteResult.model_validate(artifacts.get_json(digest))
+    with database.write() as session:
+        publish_quote(session, held, result, digest)
+
+
+def _publish_preview(
+    database: Database, artifacts: ArtifactStore, held: leases.Claim, digest: str
+) -> None:
+    """It is sealed: what it holds only its group's key shows."""
+    sealed = artifacts.get(digest)
+    with database.write() as session:
+        publish_preview(session, held, sealed, digest)

@@ -13,6 +13,7 @@ from api_schemas.jobs import (
     JobStatus,
     ProgressEvent,
     QueuedJob,
+    QuoteJobInput,
     RoundJob,
 )
 from api_schemas.rounds import RoundFailure
@@ -27,25 +28,29 @@ _ASKED_FOR: dict[JobKind, str] = {
     "audit": "the operator asked for an audit",
     "reward_model": "its owner asked for a reward model",
     "reranking": "its owner asked for a reranking",
+    "quote": "the operator asked for a quote",
+    "preview": "its owner asked for a preview",
 }
 _SUCCESSES: dict[JobKind, str] = {
     "round": "the round is settled",
     "audit": "the audit is finished",
     "reward_model": "the reward model is ready",
     "reranking": "the responses are in order",
+    "quote": "the quote is ready",
+    "preview": "the preview is ready",
 }
 
 
 def enqueue(session: Session, job: QueuedJob, owner_id: str | None = None) -> str:
     """Queue a job; gives its id.
 
-    It is either a round's, which the caller has locked, closed or settled, or an owner's.
+    It is either a round's, which the caller has locked, or an owner's.
     """
     now = database_now(session)
     row = JobRow(
         id=new_id("job"),
         kind=job.kind,
-        round_id=job.round_id if isinstance(job, RoundJob) else None,
+        round_id=job.round_id if isinstance(job, RoundJob | QuoteJobInput) else None,
         owner_id=owner_id,
         status="queued",
         input=job.model_dump(mode="json"),

@@ -1,8 +1,9 @@
 """SQL of jobs as a principal sees them: a group sees those of rounds that were opened.
 
-The jobs of audits are the operator's alone. So are the digests of a round's stages: whoever has one
-can test guesses of what the others reported, for as long as there are reports. The jobs of reward
-models are their owner's alone: before the close, the operator too may not know a group's taste.
+The jobs of audits and quotes are the operator's alone. So are the digests of a round's stages:
+whoever has one can test guesses of what the others reported, for as long as there are reports. The
+jobs of reward models and previews are their owner's alone: before the close, the operator too may
+not know a group's taste.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ from service.tables import (
     IncentiveAuditRow,
     JobRow,
     JobStageRow,
+    PreviewRow,
+    QuoteRow,
     RerankingRow,
     RewardModelRow,
     RoundRow,
@@ -29,10 +32,13 @@ from service.tables import (
 
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 _DIGESTS = TypeAdapter(dict[StageName, str])
-_PURPOSES: dict[type[IncentiveAuditRow | RewardModelRow | RerankingRow], str] = {
+_Purpose = IncentiveAuditRow | RewardModelRow | RerankingRow | QuoteRow | PreviewRow
+_PURPOSES: dict[type[_Purpose], str] = {
     IncentiveAuditRow: "audit_id",
     RewardModelRow: "reward_model_id",
     RerankingRow: "reranking_id",
+    QuoteRow: "quote_id",
+    PreviewRow: "preview_id",
 }
 
 

@@ -1,20 +1,16 @@
 """Routes of a group's own report."""
 
-from datetime import datetime
-
 from fastapi import APIRouter
-from sqlalchemy.orm import Session
 
-from api_schemas.errors import Conflict
 from api_schemas.ids import RoundId
 from api_schemas.reports import Report, ReportDeleted
-from service.auth import GroupMember, Principal
+from service.auth import GroupMember
 from service.bodies import StrictRoute
-from service.database import database_now
 from service.dependencies import ReadSession, State, WriteSession
 from service.errors import problem_responses
 from service.reports import repository
 from service.reports.sealing import Checked
+from service.reports.taking import require_open
 from service.rounds import repository as rounds
 
 router = APIRouter(prefix="/rounds/{round_id}/report", tags=["reports"], route_class=StrictRoute)
@@ -32,7 +28,7 @@ def put_report(
     one counts. A reward model that needs no fitting is tried on a few samples at once. The report
     is stored encrypted; nobody else sees it, nor that there is one, until the round closes. Keep
     the `commitment` of the answer. Group keys only."""
-    now = _require_open(session, principal, round_id)
+    now = require_open(session, principal, round_id)
     return repository.put_report(session, state.vault, round_id, principal.owner_id, checked, now)
 
 
@@ -50,22 +46,6 @@ def delete_report(
     round_id: RoundId, principal: GroupMember, session: WriteSession
 ) -> ReportDeleted:
     """Takes your group out of the round, while it is open. Group keys only."""
-    _require_open(session, principal, round_id)
+    require_open(session, principal, round_id)
     repository.delete_report(session, round_id, principal.owner_id)
     return ReportDeleted(round_id=round_id)
-
-
-def _require_open(session: Session, principal: Principal, round_id: str) -> datetime:
-    """Now, by the database's clock, read once the round is locked. Raises Conflict unless the round
-    takes reports at that moment."""
-    row = rounds.lock_round(session, principal, round_id)
-    now = database_now(session)
-    if row.state != "open":
-        reason = f"round {round_id} is {row.state}; it takes reports only while it is open"
-    elif row.closes_at is not None and now >= row.closes_at:
-        reason = f"round {round_id} closed for reports at {row.closes_at.isoformat()}"
-    elif row.opens_at is not None and now < row.opens_at:
-        reason = f"round {round_id} takes reports from {row.opens_at.isoformat()} on"
-    else:
-        return now
-    raise Conflict(reason, code="round_not_open")

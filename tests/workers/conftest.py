@@ -50,6 +50,7 @@ class InProcess:
     """A runner with one worker: this process."""
 
     model_shards = 1
+    train_workers = 1
 
     def __init__(self, context: TaskContext):
         self.context = context

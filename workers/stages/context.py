@@ -9,7 +9,14 @@ from typing import Any, Generic, Protocol
 from typing_extensions import TypeVar
 
 from api_schemas.datasets import PromptLine, parse_jsonl
-from api_schemas.jobs import AnyJobInput, JobInput, ProgressEvent, StageName
+from api_schemas.jobs import (
+    AnyJobInput,
+    JobInput,
+    PreviewJobInput,
+    ProgressEvent,
+    QuoteJobInput,
+    StageName,
+)
 from workers.artifacts import ArtifactStore
 from workers.base_models import BaseModel, default_device, load
 
@@ -17,6 +24,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Job = TypeVar("Job", bound=AnyJobInput, default=JobInput, covariant=True)
 """The kind of job; where none is named, that of a round or its audit."""
+OfARound = JobInput | QuoteJobInput | PreviewJobInput
+"""The jobs that have a round's announcement."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +36,12 @@ class TaskContext(Generic[Job]):
     artifacts: ArtifactStore
     tell: Callable[[ProgressEvent], None]
 
-    def base_model(self: "TaskContext[JobInput]") -> BaseModel:
+    def base_model(self: "TaskContext[OfARound]") -> BaseModel:
         """The announced base model, loaded once a process, on the GPU if there is one."""
         rules = self.job.announcement
         return load(rules.base_model, rules.base_model_revision, str(default_device()))
 
-    def prompts(self: "TaskContext[JobInput]") -> list[PromptLine]:
+    def prompts(self: "TaskContext[OfARound]") -> list[PromptLine]:
         """The announced prompts. Raises InvalidInput if there is none."""
         data = self.artifacts.get(self.job.announcement.prompts_sha256)
         return parse_jsonl(io.BytesIO(data), PromptLine)
@@ -56,6 +65,10 @@ class Runner(Protocol[Job]):
     @property
     def model_shards(self) -> int:
         """How many tasks that run the base model can go on at once."""
+
+    @property
+    def train_workers(self) -> int:
+        """How many workers a training is given."""
 
     def map(
         self,

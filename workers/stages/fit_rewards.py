@@ -1,18 +1,20 @@
 """Stage 1: a reward model for each report, one task a report."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from api_schemas.errors import NotFound, StorageFull, TruthtuneError
 from api_schemas.jobs import ReportInput
 from api_schemas.reward_models import Members, RewardModelSpec, TrainedSpec, named_files
-from workers.artifacts import raise_if_full
+from workers.artifacts import ArtifactStore, raise_if_full
 from workers.rewards import registry
-from workers.rewards.interfaces import FitContext, HasMembers
+from workers.rewards.interfaces import FitContext, HasMembers, Progress
 from workers.rewards.registry import FittedRewardModel
 from workers.stages.context import StageContext, TaskContext
 from workers.stages.exclusions import Exclusions
 from workers.stages.fit_reward_model import progress_by_share
+
+Found = TypeVar("Found")
 
 
 def run(context: StageContext) -> str:
@@ -55,42 +57,77 @@ def _fits_neurally(spec: RewardModelSpec) -> bool:
 
 
 def _unusable(reason: str) -> dict[str, Any]:
-    return {"reason": f"its reward model can't be fitted: {reason}"}
+    return {"reason": _reason(reason)}
+
+
+def _reason(why: str) -> str:
+    return f"its reward model can't be fitted: {why}"
 
 
 def _fit(context: TaskContext, report: ReportInput) -> dict[str, Any]:
     """The fitted model's digest and report card, or the reason why there is none."""
+    progress = progress_by_share(context.progress, "fit_rewards", f" of {report.group_id}")
+
+    def work() -> dict[str, Any] | str:
+        model = _fitted(context.artifacts, report, progress)
+        return model if isinstance(model, str) else _stored(context, report, model)
+
+    found = _or_reason(report, work)
+    return {"reason": found} if isinstance(found, str) else found
+
+
+def fit_or_reason(
+    artifacts: ArtifactStore, report: ReportInput, progress: Progress
+) -> FittedRewardModel | str:
+    """The report's reward model, or the reason why the report is excluded. Stores nothing."""
+    return _or_reason(report, lambda: _fitted(artifacts, report, progress))
+
+
+def _or_reason(report: ReportInput, work: Callable[[], Found | str]) -> Found | str:
+    """What `work` gives, or the reason why the report is excluded."""
     try:
-        return _fitted(context, report)
+        return work()
     except (StorageFull, NotFound):  # the machine's failure, which must not exclude a group
         raise
     except TruthtuneError as error:
-        return {"reason": f"group {report.group_id}: {error.message}"}
+        return f"group {report.group_id}: {error.message}"
     except Exception as error:  # whatever a report does to its own fit, it must not stop the round
         raise_if_full(error)
-        return _unusable(f"fitting failed with {type(error).__name__}: {error}")
+        return _reason(f"fitting failed with {type(error).__name__}: {error}")
 
 
-def _fitted(context: TaskContext, report: ReportInput) -> dict[str, Any]:
+def _fitted(
+    artifacts: ArtifactStore, report: ReportInput, progress: Progress
+) -> FittedRewardModel | str:
     spec, pinned = report.reward_model, report.pinned
     if isinstance(spec, TrainedSpec):
         digest = pinned.reward_models[spec.reward_model_id]
-        model = FittedRewardModel.from_bytes(context.artifacts.get(digest))
+        model = FittedRewardModel.from_bytes(artifacts.get(digest))
     else:
         files = {
-            each.file_id: context.artifacts.get(pinned.files[each.file_id])
-            for each in named_files(spec)
+            each.file_id: artifacts.get(pinned.files[each.file_id]) for each in named_files(spec)
         }
-        progress = progress_by_share(context.progress, "fit_rewards", f" of {report.group_id}")
         model = registry.fit(spec, FitContext(files.__getitem__, pinned, progress))
-        digest = context.artifacts.put(model.to_bytes())
+    if members_of(spec) == "mixture" and not isinstance(model.model, HasMembers):
+        return _reason(f"members 'mixture': a model of {model.method!r} has no members")
+    return model
+
+
+def members_of(spec: RewardModelSpec) -> Members:
+    """How the members of a model that has any enter the round."""
     members: Members = getattr(spec, "members", "aggregate")
-    if members == "mixture" and not isinstance(model.model, HasMembers):
-        return _unusable(f"members 'mixture': a model of {model.method!r} has no members")
-    card = model.report_card
+    return members
+
+
+def _stored(context: TaskContext, report: ReportInput, model: FittedRewardModel) -> dict[str, Any]:
+    spec, card = report.reward_model, model.report_card
+    if isinstance(spec, TrainedSpec):  # it is stored already
+        digest = report.pinned.reward_models[spec.reward_model_id]
+    else:
+        digest = context.artifacts.put(model.to_bytes())
     return {
         "model": digest,
         "uses_model": model.uses_model,
-        "members": members,
+        "members": members_of(spec),
         "report_card": card.model_dump(mode="json") if card else None,
     }

@@ -5,8 +5,10 @@ from typing import Any
 
 from api_schemas.jobs import StageName
 from workers.stages import (
+    calibrate,
     fit_reward_model,
     fit_rewards,
+    preview,
     replay,
     rerank,
     retrain,
@@ -29,5 +31,7 @@ STAGE_FUNCTIONS: Mapping[StageName, Callable[[StageContext[Any]], str]] = {
     "retrain": retrain.run,
     "fit_reward_model": fit_reward_model.run,
     "rerank": rerank.run,
+    "calibrate": calibrate.run,
+    "preview": preview.run,
 }
 """Each returns the digest of what it leaves. `settle` and `publish` are the coordinator's."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from api_schemas.errors import BadReport
+from api_schemas.rounds import RoundCreate
 from workers.artifacts import ArtifactStore
 from workers.mechanism.arrays import Floats
 from workers.mechanism.audit import FittedLie, Lie
@@ -145,6 +146,7 @@ def run(context: StageContext) -> str:
     """
     fitted = context.artifacts.get_json(context.inputs["fit_rewards"])
     pools = load_pools(context.artifacts, context.inputs["sample_pool"])
+    rules = context.job.announcement
     exclusions = Exclusions(context, fitted["excluded"])
     groups: list[ScoredGroup] = []
     rewards: tuple[list[Floats], list[Floats]] = ([], [])
@@ -154,7 +156,7 @@ def run(context: StageContext) -> str:
             scored = _scored(context, group, pools)
             rewards_XJ, _ = to_rewards(scored.pool_XJ, scored.range, group_id)
             holdout_rewards_XJ, _ = to_rewards(scored.holdout_XJ, scored.range, group_id)
-            _refuse_outside_the_domain(context, group, scored, rewards_XJ)
+            refuse_outside_the_domain(rules, group_id, group["size"], scored.range, rewards_XJ)
         except BadReport as error:
             exclusions.add(group_id, error.message)
             continue
@@ -238,26 +240,25 @@ def _as_mixture(
     )
 
 
-def _refuse_outside_the_domain(
-    context: StageContext, group: dict[str, Any], scored: _Scored, rewards_XJ: Floats
+def refuse_outside_the_domain(
+    rules: RoundCreate, group_id: str, size: int, found: ScoreRange, rewards_XJ: Floats
 ) -> None:
     """Refuse what could dodge the surcharge of `revenue_maximizing`, or pay more than it gains.
 
     The surcharge is what every report of size·largest reward ≥ 1 gains at least. A constant report
     isn't one, nor is a small group's mixture whose members agree on no response. §5 of the docs.
     """
-    if context.job.announcement.payment_rule != "revenue_maximizing":
+    if rules.payment_rule != "revenue_maximizing":
         return
-    if scored.range.constant:
+    if found.constant:
         raise BadReport(
-            f"group {group['group_id']}: every response of the pool has the score "
-            f"{scored.range.minimum}; payment rule 'revenue_maximizing' takes no report without a "
-            "preference"
+            f"group {group_id}: every response of the pool has the score {found.minimum}; payment "
+            "rule 'revenue_maximizing' takes no report without a preference"
         )
     largest = float(rewards_XJ.max())
-    if group["size"] * largest < 1:
+    if size * largest < 1:
         raise BadReport(
-            f"group {group['group_id']}: its members' mixture reaches a reward of {largest:.4g} at "
-            f"most; payment rule 'revenue_maximizing' takes no report whose size, {group['size']}, "
-            "times that is below 1"
+            f"group {group_id}: its members' mixture reaches a reward of {largest:.4g} at most; "
+            f"payment rule 'revenue_maximizing' takes no report whose size, {size}, times that is "
+            "below 1"
         )

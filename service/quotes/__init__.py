@@ -1,0 +1,1 @@
+"""Quotes: what a round would take, before it is run. The operator's alone."""

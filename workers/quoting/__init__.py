@@ -1,0 +1,1 @@
+"""Quotes: what a round would take, from a calibration run of seconds. docs/quotes.md."""

@@ -1,0 +1,1 @@
+"""Serving: answers of base models and settled models, streamed, on Ray Serve."""
