@@ -1,5 +1,6 @@
 """SQL of models. The operator sees all, a group those of rounds that it takes part in and pays."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -9,12 +10,15 @@ from sqlalchemy.orm import Session
 from api_schemas.base import ListPage
 from api_schemas.errors import NotFound
 from api_schemas.ids import new_id
-from api_schemas.models import Model, ModelFile
+from api_schemas.models import BaseModelEntry, Model, ModelFile
 from api_schemas.rounds import Announcement
 from service.auth import Principal
 from service.models.archive import ARCHIVE_NAME
 from service.pages import PageQuery, fetch_page
 from service.tables import InvoiceRow, ModelRow
+from workers.serving.requests import ServedBase, ServedModel
+
+_ID = re.compile(r"mdl_[0-9a-z]{26}")
 
 
 def add_model(
@@ -48,6 +52,33 @@ def get_model(session: Session, principal: Principal, model_id: str) -> Model:
     return _model(_found(session, principal, model_id))
 
 
+def get_entry(session: Session, principal: Principal, name: str) -> Model | BaseModelEntry:
+    """The model of this id, or the base model of this name. Raises NotFound."""
+    if _ID.fullmatch(name):
+        return get_model(session, principal, name)
+    row = _newest_on(session, principal, name)
+    return BaseModelEntry(
+        id=row.base_model,
+        base_model_revision=row.base_model_revision,
+        created=int(row.created_at.timestamp()),
+    )
+
+
+def get_served(session: Session, principal: Principal, name: str) -> ServedModel:
+    """What to load for `get_entry`'s model. Raises NotFound (`model`)."""
+    try:
+        tuned = bool(_ID.fullmatch(name))
+        find = _found if tuned else _newest_on
+        row = find(session, principal, name)
+    except NotFound as error:
+        raise NotFound(error.message, code="model_not_found", param="model") from error
+    base = ServedBase(name=row.base_model, revision=row.base_model_revision)
+    if not tuned:
+        return ServedModel(base=base, adapter=None)
+    (archive,) = (file for file in _files(row) if file.name == ARCHIVE_NAME)
+    return ServedModel(base=base, adapter=archive.sha256)
+
+
 def get_file(session: Session, principal: Principal, model_id: str, name: str) -> ModelFile:
     """A file of the model, `adapter.zip` among them. Raises NotFound."""
     for file in _files(_found(session, principal, model_id)):
@@ -73,6 +104,20 @@ def _found(session: Session, principal: Principal, model_id: str) -> ModelRow:
     return row
 
 
+def _newest_on(session: Session, principal: Principal, base_model: str) -> ModelRow:
+    """The newest model on this base model: its round says which weights the name stands for."""
+    row = None
+    if base_model.isprintable():  # PostgreSQL can't compare with U+0000
+        named = _visible(principal).where(ModelRow.base_model == base_model)
+        row = session.scalar(named.order_by(ModelRow.id.desc()).limit(1))
+    if row is None:
+        raise NotFound(
+            f"there is no model {base_model!r}: give the id of a settled model, or the name of the "
+            "base model of a settled round of yours"
+        )
+    return row
+
+
 def _files(row: ModelRow) -> list[ModelFile]:
     return [ModelFile.model_validate(file) for file in row.files]
 
@@ -86,4 +131,5 @@ def _model(row: ModelRow) -> Model:
         adapter_digest=row.adapter_digest,
         files=[file for file in _files(row) if file.name != ARCHIVE_NAME],
         created_at=row.created_at,
+        created=int(row.created_at.timestamp()),
     )
