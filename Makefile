@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo serve test chromium test-slow lint bench incentives
+.PHONY: setup demo serve test chromium test-slow lint bench docs incentives
 
 setup: $(INSTALLED)
 
@@ -50,7 +50,13 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/elastic_reset.py
 	$(BIN)/python benchmarks/solve.py
 	$(BIN)/python benchmarks/reward_models.py
+	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/dashboard.py
 
 # Does lying pay? Three audited rounds on SmolLM2 and the figure in the README; half an hour.
 incentives: $(INSTALLED)
 	$(BIN)/python benchmarks/incentives.py
+
+# The site in site/; mkdocs.yml makes it strict, so that a broken link or anchor fails it.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

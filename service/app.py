@@ -18,6 +18,9 @@ import service.jobs.endpoints
 import service.ledger.endpoints
 import service.models.endpoints
 import service.outcomes.endpoints
+import service.playground.endpoints
+import service.previews.endpoints
+import service.quotes.endpoints
 import service.reports.endpoints
 import service.reports.unsealing
 import service.reward_models.endpoints
@@ -50,9 +53,12 @@ _ROUTERS = (
     service.rounds.endpoints.router,
     service.reports.endpoints.router,
     service.reports.unsealing.router,
+    service.previews.endpoints.router,
+    service.quotes.endpoints.router,
     service.reward_models.endpoints.router,
     service.jobs.endpoints.router,
     service.models.endpoints.router,
+    service.playground.endpoints.router,
     service.outcomes.endpoints.router,
     service.audits.endpoints.router,
     service.ledger.endpoints.router,
@@ -121,7 +127,9 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """The last one added sees a request first and its response last."""
     upload_bytes = settings.max_upload_bytes + limits.MULTIPART_BYTES
     app.add_middleware(limits.HandlingLimit)
-    app.add_middleware(limits.BodyLimit, by_path={"/v1/files": upload_bytes})
+    takers = ("/v1/files", "/dashboard/rounds/new", "/dashboard/reward-models")
+    by_path = dict.fromkeys(takers, upload_bytes)
+    app.add_middleware(limits.BodyLimit, by_path=by_path)
     app.add_middleware(
         metrics.Measured, metrics=app.state.metrics, templates=metrics.route_templates(app)
     )

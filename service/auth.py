@@ -14,8 +14,7 @@ from api_schemas.groups import Access, Key, Scope
 from service.database import database_now
 from service.dependencies import AppState, State
 from service.groups import repository
-from service.secret_files import read_or_make
-from service.settings import Settings
+from service.key_secret import load_key_secret as load_key_secret
 
 OPERATOR = "operator"
 _PREFIXES: dict[Scope, str] = {"operator": "tt_op_", "group": "tt_grp_"}
@@ -48,14 +47,6 @@ def new_secret(scope: Scope) -> str:
 def hmac_of(secret: str, key_secret: bytes) -> str:
     """The stored form of an API key. Looking it up by this index compares no secret bytewise."""
     return hmac.new(key_secret, secret.encode(), hashlib.sha256).hexdigest()
-
-
-def load_key_secret(settings: Settings) -> bytes:
-    """The HMAC secret of the settings, else of a file in `home` that the first start makes."""
-    if settings.key_secret is not None:
-        return settings.key_secret.encode()
-    made = read_or_make(settings.home / "key_secret", lambda: secrets.token_hex(_SECRET_BYTES))
-    return made.encode()
 
 
 _bearer = HTTPBearer(

@@ -6,11 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
+
+if TYPE_CHECKING:  # a start on SQLite has no use for the driver, which takes a while to load
+    import psycopg
 
 # SQLite's WAL could corrupt a database up to this version (sqlite.org/wal.html, "WAL-reset bug").
 _WAL_SAFE_FROM = (3, 51, 3)
@@ -61,7 +64,7 @@ def _postgresql_engine(url: str, statement_seconds: float | None) -> Engine:
         milliseconds = round(1000 * statement_seconds)
 
         @event.listens_for(engine, "connect")
-        def configure(connection: psycopg.Connection, _record: object) -> None:
+        def configure(connection: "psycopg.Connection", _record: object) -> None:
             # Not by libpq's `options`, which would replace those of the operator's URL.
             connection.execute(f"SET statement_timeout = {milliseconds:d}")
             connection.commit()

@@ -25,7 +25,9 @@ def documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
             )
             schemas = document["components"]["schemas"]
             # No route returns it as its own body, so FastAPI does not know that it is needed.
-            schemas["Problem"] = Problem.model_json_schema()
+            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= problem.pop("$defs", {})
+            schemas["Problem"] = problem
             _complete_examples(schemas, _response_models(app))
             app.openapi_schema = document
         return app.openapi_schema

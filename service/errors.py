@@ -3,18 +3,27 @@
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api_schemas.errors import Problem, QuotaExceeded, RateLimited, StorageFull, TruthtuneError
+from api_schemas.errors import (
+    OpenAIError,
+    Problem,
+    QuotaExceeded,
+    RateLimited,
+    StorageFull,
+    TruthtuneError,
+    Unavailable,
+)
 
 MEDIA_TYPE = "application/problem+json"
 _PROBLEMS_SHOWN = 5
 _VALUE_SHOWN = 100
+_OPENAI_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/models")
 RETRY_SECONDS = 5
 """What a client is asked to wait for a disk or a database."""
 
@@ -43,6 +52,7 @@ def problem_response(
     code: str,
     param: str | None = None,
     headers: Mapping[str, str] | None = None,
+    for_openai: bool = False,
 ) -> JSONResponse:
     problem = Problem(
         title=HTTPStatus(status).phrase,
@@ -51,8 +61,21 @@ def problem_response(
         code=code,
         param=param,
         request_id=request_id,
+        error=openai_error(status, detail, code, param) if for_openai else None,
     )
     return _ProblemResponse(problem.model_dump(), status, headers)
+
+
+def openai_error(status: int, message: str, code: str, param: str | None) -> OpenAIError:
+    kind: Literal["server_error", "invalid_request_error"] = (
+        "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+    )
+    return OpenAIError(message=message, type=kind, code=code, param=param)
+
+
+def is_for_openai(request: Request) -> bool:
+    """Whether OpenAI's clients ask this; they show no other message than that of `error`."""
+    return request.url.path.startswith(_OPENAI_PATHS)
 
 
 def install(app: FastAPI) -> None:
@@ -77,10 +100,16 @@ async def _truthtune_error(request: Request, error: Exception) -> JSONResponse:
         headers["x-should-retry"] = "false"
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(request.state.retry_after)
-    if isinstance(error, StorageFull):
+    if isinstance(error, StorageFull | Unavailable):
         headers["Retry-After"] = str(RETRY_SECONDS)
     return problem_response(
-        request_id_of(request), error.status, error.message, error.code, error.param, headers
+        request_id_of(request),
+        error.status,
+        error.message,
+        error.code,
+        error.param,
+        headers,
+        for_openai=is_for_openai(request),
     )
 
 
@@ -96,6 +125,7 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
         "; ".join(problems),
         "invalid_input",
         _path(details[0]["loc"], error.body) or None,
+        for_openai=is_for_openai(request),
     )
 
 
@@ -109,7 +139,12 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
         detail = f"{request.url.path} does not answer {request.method}"
     return problem_response(
-        request_id_of(request), status, detail, status.name.lower(), headers=error.headers
+        request_id_of(request),
+        status,
+        detail,
+        status.name.lower(),
+        headers=error.headers,
+        for_openai=is_for_openai(request),
     )
 
 
@@ -140,7 +175,9 @@ def _path(location: tuple[str | int, ...], body: Any) -> str:
         if isinstance(segment, int):
             path += f"[{segment}]"
             value = value[segment] if isinstance(value, list) and segment < len(value) else None
-        elif isinstance(value, dict) and segment not in value and not last:
+        elif (isinstance(value, dict) and segment not in value and not last) or isinstance(
+            value, str | int | float | list
+        ):
             continue
         else:
             path += f".{segment}" if path else segment

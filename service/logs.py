@@ -1,7 +1,5 @@
 """Structured logs, and the id that ties a response to its lines."""
 
-import logging
-import sys
 import time
 
 import structlog
@@ -12,29 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api_schemas.ids import new_id
 from service.errors import RETRY_SECONDS, problem_response
 from service.failures import DATABASE_UNAVAILABLE, STORAGE_FULL, name_failure
+from service.log_lines import configure as configure
 
 log = structlog.get_logger()
-
-
-def configure() -> None:
-    """JSON lines on standard error, where standard output may carry a command's result.
-
-    Tracebacks come without the values of variables, among which are keys and reports.
-    """
-    if structlog.is_configured():
-        return
-    traceback = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.ExceptionRenderer(traceback),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
-    )
 
 
 class RequestLog:

@@ -1,10 +1,13 @@
-"""Settings, read once from the environment (`TRUTHTUNE_…`). Each default has its reason."""
+"""Settings, read once from the environment (`TRUTHTUNE_…`), else from the settings file. Each
+default has its reason."""
 
 from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from service.settings_file import FileSource, read_settings
 
 
 class Settings(BaseSettings):
@@ -50,7 +53,7 @@ class Settings(BaseSettings):
     quota_unfinished_jobs: int = Field(
         20,
         ge=1,
-        description="Reward models and rerankings of one owner that wait or are being made: "
+        description="Reward models, rerankings, previews of one owner waiting or being made: "
         "hours of work already.",
     )
     quota_keys: int = Field(
@@ -91,6 +94,32 @@ class Settings(BaseSettings):
     train_workers: int = Field(
         1, ge=1, description="Ray Train workers; 1 uses every core of one machine already."
     )
+    inference_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/?#]+:\d+$",
+        description="Where the inference process listens; default: a socket in `home`, which only "
+        "its owner can open. On another machine: `http://host:8322`.",
+    )
+    inference_host: str | None = Field(
+        None,
+        description="Address that the inference process listens on, where that is not the host of "
+        "its URL.",
+    )
+    inference_max_tokens: int = Field(
+        1024, ge=1, description="Tokens of one answer: a page and a half, half a minute on a CPU."
+    )
+    inference_concurrency: int = Field(
+        8,
+        ge=1,
+        description="Answers written at the same time, of which one owner may have half. They "
+        "share one model, token by token.",
+    )
+    inference_idle_seconds: float = Field(
+        600,
+        gt=0,
+        description="Without a request for so long the inference process lets go of its model and "
+        "its Ray; to start them again takes half a minute.",
+    )
     lease_seconds: float = Field(
         30, gt=0, description="A coordinator silent for so long loses its job to another."
     )
@@ -121,6 +150,33 @@ class Settings(BaseSettings):
         "an intranet. Otherwise a group could make the service knock at our own doors.",
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What comes first wins."""
+        return init_settings, env_settings, FileSource(settings_cls)
+
+    @field_validator("database_url")
+    @classmethod
+    def _of_a_known_database(cls, url: str | None) -> str | None:
+        """The URL itself is not shown: it may hold a password."""
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            known = not url or make_url(url).get_backend_name() in ("sqlite", "postgresql")
+        except ArgumentError:
+            known = False
+        if not known:
+            raise ValueError("must start with postgresql+psycopg:// or sqlite:///")
+        return url
+
     @field_validator("heartbeat_seconds")
     @classmethod
     def _less_than_a_lease(cls, heartbeat: float, known: ValidationInfo) -> float:
@@ -147,6 +203,11 @@ class Settings(BaseSettings):
     @cached_property
     def resolved_artifacts_url(self) -> str:
         return self.artifacts_url or str((self.home / "artifacts").resolve())
+
+
+def load_settings() -> Settings:
+    """Raises InvalidInput, one line, that names the variable at fault and where it is set."""
+    return read_settings(Settings)
 
 
 def _parts(listed: str) -> tuple[str, ...]:

@@ -278,6 +278,34 @@ class RerankingRow(Base):
     created_at: Mapped[datetime]
 
 
+class QuoteRow(Base):
+    """What a round would take, the operator's alone; `result` once its job succeeded."""
+
+    __tablename__ = "quotes"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"), index=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    settings: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+
+
+class PreviewRow(Base):
+    """A report's preview, its group's alone: what was asked is encrypted by the vault's key, what
+    came of it by a key that is in there."""
+
+    __tablename__ = "report_previews"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"))
+    group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"), index=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    sealed: Mapped[bytes]
+    sealed_result: Mapped[bytes | None]
+    created_at: Mapped[datetime]
+
+
 class InvoiceRow(Base):
     """A draft has no number; numbers are gap-free in the order in which invoices are opened."""
 
@@ -348,11 +376,13 @@ class PostingRow(Base):
     __table_args__ = (
         UniqueConstraint("entry_key", "account"),
         CheckConstraint("amount_micro_units <> 0", name="amount_not_zero"),
+        # Balances are summed from the index alone: an account's rows lie all over the table.
+        Index("ix_postings_balances", "account", "currency", "amount_micro_units"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     entry_key: Mapped[str]
-    account: Mapped[str] = mapped_column(index=True)
+    account: Mapped[str]
     amount_micro_units: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str]
     invoice_id: Mapped[str] = mapped_column(ForeignKey("invoices.id"))

@@ -1,7 +1,6 @@
 """Encryption at rest: what the database may hold, and nobody may read from it without the key."""
 
 import base64
-import binascii
 import os
 import secrets
 
@@ -54,10 +53,9 @@ def load_vault(settings: Settings) -> Vault:
 
     Raises TruthtuneError for a key that is not 32 bytes in base 64.
     """
-    text = settings.seal_key or read_or_make(settings.home / "seal_key", _new_key)
     try:
-        key = base64.b64decode(text, validate=True)
-    except binascii.Error:
+        key = base64.b64decode(seal_key_text(settings), validate=True)
+    except ValueError:  # not base 64, or not even ASCII
         key = b""
     if len(key) != KEY_BYTES:
         raise TruthtuneError(
@@ -67,6 +65,11 @@ def load_vault(settings: Settings) -> Vault:
             param="seal_key",
         )
     return Vault(key)
+
+
+def seal_key_text(settings: Settings) -> str:
+    """The key in base 64, as it is set or as the first start makes it; perhaps none that works."""
+    return settings.seal_key or read_or_make(settings.home / "seal_key", _new_key)
 
 
 def _new_key() -> str:

@@ -13,11 +13,20 @@ import pytest
 
 # Modules that start a Ray of their own, with a dozen processes. They go first and one after another
 # in one worker, so that the other tests run beside all that these wait for.
-RAY = ("tests/end_to_end/", "tests/client/test_demo.py", "tests/workers/test_cluster.py")
+RAY = (
+    "tests/end_to_end/",
+    "tests/client/test_demo.py",
+    "tests/docs/test_readme.py",
+    "tests/docs/test_guides.py",
+    "tests/workers/test_cluster.py",
+)
 LONG = "tests/workers/"  # minutes of training: next, so that no worker waits for them at the end
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # NumPy and torch read it when they are imported
+
+# A developer's own truthtune.env is not what the tests are about.
+os.environ["TRUTHTUNE_SETTINGS_FILE"] = os.devnull
 
 # The controller of a training looks every 2 s whether a worker has something to report, and a
 # process that idles for 1 s ends, so that the next stage loads its model anew: nothing beside hours

@@ -120,6 +120,7 @@ def test_only_the_command_mounts_other_rooms_and_only_these() -> None:
     ("code", "absent"),
     [
         ("import service.app", COMPUTE),
+        ("import service.playground.inference", COMPUTE | SQL | {"fastapi", "httpx", "numpy"}),
         ("import service.cli", COMPUTE | SQL | {"fastapi", "uvicorn"}),
         ("import client.cli", COMPUTE | SQL | {"fastapi", "uvicorn", "numpy", "service"}),
         ("import client", COMPUTE | SQL | {"fastapi", "numpy", "service", "workers"}),

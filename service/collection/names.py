@@ -9,8 +9,9 @@ from sqlalchemy import JSON, String, Table, Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from api_schemas.errors import NotFound
+from service.previews.sealing import unseal as unseal_preview
 from service.reports.sealing import unseal
-from service.tables import Base, JobRow, JobStageRow, ReportRow
+from service.tables import Base, JobRow, JobStageRow, PreviewRow, ReportRow
 from service.vault import Vault
 from workers.artifacts import ArtifactStore
 
@@ -26,7 +27,8 @@ TELL_OF_THE_PAST = frozenset({"idempotency_keys", "webhook_messages", "audit_log
 
 def named_by_rows(session: Session, vault: Vault) -> set[str]:
     """Every digest in a text or JSON column of a table, whatever it is the digest of, and those
-    that reports have sealed. Raises DamagedSeal: what can't be seen must not be removed."""
+    that reports and previews have sealed. Raises DamagedSeal: what can't be seen must not be
+    removed."""
     found: set[str] = set()
     for table in Base.metadata.sorted_tables:
         if table.name not in TELL_OF_THE_PAST:
@@ -34,6 +36,8 @@ def named_by_rows(session: Session, vault: Vault) -> set[str]:
     for row in session.scalars(select(ReportRow).execution_options(yield_per=_ROWS_AT_ONCE)):
         content = unseal(vault, row.round_id, row.group_id, row.sealed)
         found.update(_DIGEST.findall(content.pinned.model_dump_json()))
+    for preview in session.scalars(select(PreviewRow).execution_options(yield_per=_ROWS_AT_ONCE)):
+        found.update(_DIGEST.findall(unseal_preview(vault, preview).pinned.model_dump_json()))
     return found
 
 

@@ -3,10 +3,18 @@
 from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
-from service.dashboard import pages, rounds, sign_in
+from service.dashboard import downloads, group, pages, playground, rounds, sign_in
+from service.dashboard.operator import routers
 from service.dashboard.sessions import PATH
 
-_ROUTERS = (sign_in.router, rounds.router)
+_ROUTERS = (
+    sign_in.router,
+    downloads.router,
+    *routers.ROUTERS,
+    *group.ROUTERS,
+    playground.router,
+    rounds.router,
+)
 
 
 def add_to(app: FastAPI) -> None:

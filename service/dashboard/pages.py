@@ -108,4 +108,18 @@ def short_digest(digest: str | None) -> str:
     return "–" if digest is None else f"{digest.removeprefix('sha256:')[:12]}…"
 
 
-_environment.filters.update(money=money, number=number, moment=moment, short_digest=short_digest)
+def duration(seconds: float | None) -> str:
+    """`4.2 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+_environment.filters.update(
+    duration=duration, money=money, moment=moment, number=number, short_digest=short_digest
+)

@@ -12,7 +12,7 @@ from api_schemas.errors import Conflict
 from api_schemas.reward_models import PinnedInputs
 from service.auth import Principal
 from service.files import repository
-from service.tables import FileRow, JobRow, ReportRow, RewardModelRow, RoundRow
+from service.tables import FileRow, JobRow, PreviewRow, ReportRow, RewardModelRow, RoundRow
 
 _DONE_WITH = ("settled", "cancelled")
 
@@ -24,6 +24,7 @@ def delete_file(session: Session, principal: Principal, file_id: str) -> None:
         _announced_round(session, row)
         or _unfinished_reward_model(session, row)
         or _pending_report(session, row)
+        or _unfinished_preview(session, row)
     )
     if needed_by is not None:
         raise Conflict(f"file {file_id} can't be deleted: {needed_by}", code="file_in_use")
@@ -59,4 +60,17 @@ def _pending_report(session: Session, row: FileRow) -> str | None:
     return round_id and (
         f"you have a report in round {round_id}, which may name it: wait until the round is "
         "settled or cancelled, or withdraw the report before the close"
+    )
+
+
+def _unfinished_preview(session: Session, row: FileRow) -> str | None:
+    """Sealed as a report is, so that any of the owner's may name the file."""
+    preview_id = session.scalar(
+        select(PreviewRow.id)
+        .join(JobRow, JobRow.id == PreviewRow.job_id)
+        .where(PreviewRow.group_id == row.owner_id, JobRow.status.in_(("queued", "running")))
+        .limit(1)
+    )
+    return preview_id and (
+        f"your preview {preview_id} may name it: wait until its job has ended, or cancel that"
     )

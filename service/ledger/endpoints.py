@@ -1,9 +1,12 @@
-"""Routes of invoices, their payments and credit notes, and receipts."""
+"""Routes of invoices, their payments and credit notes, receipts, and the ledger itself."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from api_schemas.base import ListPage
-from api_schemas.ids import InvoiceId, ReceiptId
+from api_schemas.books import Ledger, Posting
+from api_schemas.ids import InvoiceId, ReceiptId, RoundId
 from api_schemas.ledger import (
     CreditNote,
     CreditNoteCreate,
@@ -12,25 +15,37 @@ from api_schemas.ledger import (
     PaymentCreate,
     Receipt,
 )
-from service.auth import CurrentPrincipal
+from service.auth import CurrentPrincipal, Operator
 from service.bodies import StrictRoute
 from service.dependencies import ReadSession
 from service.errors import problem_responses
-from service.ledger import lifecycle, opening, repository
+from service.ledger import books, lifecycle, opening, repository
 from service.ledger.deeds import Deed
 from service.pages import Page
 
 router = APIRouter(tags=["ledger"], route_class=StrictRoute)
 _OF_DEEDS = problem_responses(404, 409)
 
+Account = Annotated[
+    str | None,
+    Query(
+        max_length=255,
+        pattern=r"^[a-z_]+:[0-9a-z_]+$",
+        description="Postings of this account alone, as `operator:revenue`.",
+    ),
+]
+
 
 @router.get("/invoices", summary="List the invoices")
 def list_invoices(
-    principal: CurrentPrincipal, session: ReadSession, page: Page
+    principal: CurrentPrincipal,
+    session: ReadSession,
+    page: Page,
+    round_id: Annotated[RoundId | None, Query(description="Those of this round alone.")] = None,
 ) -> ListPage[Invoice]:
     """Invoices, newest first: the operator sees all, a group its own, but none that was never
     opened."""
-    return repository.list_invoices(session, principal, page)
+    return repository.list_invoices(session, principal, page, round_id)
 
 
 @router.get("/invoices/{invoice_id}", summary="Show an invoice", responses=problem_responses(404))
@@ -161,3 +176,19 @@ def get_receipt(
     """How an invoice's amount came about, the digests of what it was computed from, and the
     service's signature. The operator sees all, a group its own."""
     return repository.get_receipt(session, principal, receipt_id)
+
+
+@router.get("/ledger", summary="Show the ledger")
+def get_ledger(principal: Operator, session: ReadSession) -> Ledger:
+    """The balance of every account, and the head of the chain with its signature, checked just now.
+    Operator only."""
+    return books.get_ledger(session)
+
+
+@router.get("/ledger/postings", summary="List the postings")
+def list_postings(
+    principal: Operator, session: ReadSession, page: Page, account: Account = None
+) -> ListPage[Posting]:
+    """Every amount in the ledger, newest first, with the entry that it is a side of; `account`
+    narrows it. Operator only."""
+    return books.list_postings(session, page, account)

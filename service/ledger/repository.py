@@ -15,8 +15,14 @@ from service.pages import PageQuery, fetch_page, fetch_rows, to_page
 from service.tables import CreditNoteRow, InvoicePaymentRow, InvoiceRow, ReceiptRow
 
 
-def list_invoices(session: Session, principal: Principal, page: PageQuery) -> ListPage[Invoice]:
-    rows, has_more = fetch_rows(session, _own_invoices(principal), page, id_column=InvoiceRow.id)
+def list_invoices(
+    session: Session, principal: Principal, page: PageQuery, round_id: str | None = None
+) -> ListPage[Invoice]:
+    """Of all rounds, or of one."""
+    invoices = _own_invoices(principal)
+    if round_id is not None:
+        invoices = invoices.where(InvoiceRow.round_id == round_id)
+    rows, has_more = fetch_rows(session, invoices, page, id_column=InvoiceRow.id)
     return to_page(_to_invoices(session, rows), has_more)
 
 

@@ -1,11 +1,13 @@
 """Routes of rounds."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from api_schemas.base import ListPage
 from api_schemas.errors import InvalidInput
 from api_schemas.ids import RoundId
-from api_schemas.rounds import Round
+from api_schemas.rounds import Round, RoundState
 from service import audit
 from service.auth import CurrentPrincipal, Operator
 from service.bodies import StrictRoute
@@ -19,6 +21,10 @@ from service.rounds import lifecycle, repository
 from service.rounds.announcing import Announced, require_grid_fits
 
 router = APIRouter(prefix="/rounds", tags=["rounds"], route_class=StrictRoute)
+
+State = Annotated[
+    RoundState | None, Query(description="Rounds in this state alone; by default all.")
+]
 
 
 @router.post("", status_code=201, summary="Announce a round", responses=problem_responses(404))
@@ -44,9 +50,11 @@ def create_round(principal: Operator, announcement: Announced, idempotent: Idemp
 
 
 @router.get("", summary="List the rounds")
-def list_rounds(principal: CurrentPrincipal, session: ReadSession, page: Page) -> ListPage[Round]:
-    """Rounds, newest first; a group sees those that were opened."""
-    return repository.list_rounds(session, principal, page)
+def list_rounds(
+    principal: CurrentPrincipal, session: ReadSession, page: Page, state: State = None
+) -> ListPage[Round]:
+    """Rounds, newest first; `state` narrows the list. A group sees those that were opened."""
+    return repository.list_rounds(session, principal, page, state)
 
 
 @router.get("/{round_id}", summary="Show a round", responses=problem_responses(404))

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from api_schemas.base import ListPage
 from api_schemas.errors import NotFound
 from api_schemas.ids import new_id
-from api_schemas.rounds import Announcement, Round
+from api_schemas.rounds import Announcement, Round, RoundState
 from service.auth import Principal
 from service.pages import PageQuery, fetch_rows, to_page
 from service.tables import JobRow, ModelRow, RoundRow
@@ -57,8 +57,14 @@ def _is_due(now: datetime) -> ColumnElement[bool]:
     return (RoundRow.state == "open") & (RoundRow.closes_at <= now)
 
 
-def list_rounds(session: Session, principal: Principal, page: PageQuery) -> ListPage[Round]:
-    rows, has_more = fetch_rows(session, _visible(principal), page, id_column=RoundRow.id)
+def list_rounds(
+    session: Session, principal: Principal, page: PageQuery, state: RoundState | None = None
+) -> ListPage[Round]:
+    """Newest first; of one state where it is given."""
+    rounds = _visible(principal)
+    if state is not None:
+        rounds = rounds.where(RoundRow.state == state)
+    rows, has_more = fetch_rows(session, rounds, page, id_column=RoundRow.id)
     return to_page(_to_rounds(session, rows), has_more)
 
 

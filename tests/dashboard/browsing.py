@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Response
+from playwright.sync_api import Browser, ConsoleMessage, Page, Response, ViewportSize
 
 CHROMIUM = "chromium"
 CHROMIUM_OPTIONS = [
@@ -15,8 +15,8 @@ CHROMIUM_OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-_DESK = {"width": 1280, "height": 900}
-_PHONE = {"width": 360, "height": 740}
+DESK: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 360, "height": 740}
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Tab:
 
 def open_tab(chromium: Browser, url: str, phone: bool, dark: bool) -> Tab:
     context = chromium.new_context(
-        viewport=_PHONE if phone else _DESK,  # type: ignore[arg-type]
+        viewport=PHONE if phone else DESK,
         color_scheme="dark" if dark else "light",
         reduced_motion="reduce",
     )

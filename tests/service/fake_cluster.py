@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from preview_scenes import previewed, quoted
 from reward_model_scenes import fitted, reranked
 from scenes import (
     audited,
@@ -18,7 +19,9 @@ from api_schemas.jobs import (
     STAGES,
     AnyJobInput,
     JobInput,
+    PreviewJobInput,
     ProgressEvent,
+    QuoteJobInput,
     RerankingJobInput,
     StageName,
     stages_of,
@@ -73,6 +76,10 @@ class FakeCluster:
     def _artifact(self, stage: StageName, job: AnyJobInput) -> str:
         if isinstance(job, RerankingJobInput):
             return self.artifacts.put_json(reranked(job).model_dump(mode="json"))
+        if isinstance(job, QuoteJobInput):
+            return self.artifacts.put_json(quoted(job).model_dump(mode="json"))
+        if isinstance(job, PreviewJobInput):
+            return self.artifacts.put(previewed(job))
         if not isinstance(job, JobInput):
             return self.artifacts.put_json(fitted(self.artifacts).model_dump(mode="json"))
         if stage == "value":

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 from fastapi import FastAPI
+from preview_scenes import preview, quote
+from preview_scenes import publish_next as publish_next_of_these
 from reward_model_scenes import ITEMS, LEXICAL, publish_next, ready, rerank
 from scenes import DIGEST, claim, publish, queue_audit, settle_next
 from sqlalchemy import func, select
@@ -30,6 +32,7 @@ from service.tables import (
     InvoiceRow,
     JobRow,
     ModelRow,
+    PreviewRow,
     ReceiptRow,
     RoundRow,
     WebhookMessageRow,
@@ -66,6 +69,8 @@ class Scene:
         """What a body names that differs from scene to scene."""
         if route == "POST /v1/rounds":
             return {"prompts_file_id": self.ids["prompts_file_id"]}
+        if route.endswith("/completions"):
+            return {"model": self.ids["model_id"]}
         return {"group_id": self.ids["group_id"]} if route == "POST /v1/keys" else {}
 
 
@@ -76,9 +81,13 @@ _JSON: dict[str, dict[str, Any]] = {
     "POST /v1/rounds": round_body(""),
     "PUT /v1/rounds/{round_id}/report": report_body(),
     "POST /v1/rounds/{round_id}/reports/unseal": {"reason": "a dispute"},
+    "POST /v1/rounds/{round_id}/report/preview": report_body(),
+    "POST /v1/rounds/{round_id}/quote": {},
     "POST /v1/rounds/{round_id}/audits": {},
     "POST /v1/reward-models": {"name": "Spring", "reward_model": LEXICAL},
     "POST /v1/reward-models/{reward_model_id}/rerankings": {"items": ITEMS},
+    "POST /v1/chat/completions": {"messages": [{"role": "user", "content": "red"}]},
+    "POST /v1/completions": {"prompt": "red"},
     "POST /v1/invoices/{invoice_id}/payments": {"amount_micro_units": 1, "reference": "a transfer"},
     "POST /v1/invoices/{invoice_id}/credit-notes": {"amount_micro_units": 1, "reason": "a mistake"},
     "POST /v1/webhook-endpoints": HOOK,
@@ -103,6 +112,8 @@ def set_scene(app: FastAPI, client: TestClient, state: RoundState) -> Scene:
     ids["round_id"] = operator.post("/v1/rounds", json=round_body(ids["prompts_file_id"])).json()[
         "id"
     ]
+    ids["quote_id"] = quote(operator, ids["round_id"])["id"]
+    publish_next_of_these(held)
     _bring_to(state, held, operator, own, ids["round_id"])
     ids |= _ids_of_rows(held, ids["group_id"])
     held.database.__class__ = _Undone
@@ -146,8 +157,10 @@ def _bring_to(
         return
     operator.post(f"{url}/open").raise_for_status()
     own.put(f"{url}/report", json=report_body()).raise_for_status()
+    preview(own, round_id)
     if to == "open":
         return
+    publish_next_of_these(state)
     closed = operator.post(f"{url}/close").raise_for_status().json()
     if to == "running":
         claim(state.database)
@@ -181,6 +194,7 @@ def _ids_of_rows(state: AppState, group_id: str) -> dict[str, str]:
         "job_id": ("job", select(JobRow.id).where(JobRow.kind == "round")),
         "model_id": ("mdl", select(ModelRow.id)),
         "audit_id": ("aud", select(IncentiveAuditRow.id)),
+        "preview_id": ("prv", select(PreviewRow.id)),
         "invoice_id": ("inv", select(InvoiceRow.id).where(InvoiceRow.group_id == group_id)),
         "receipt_id": ("rcpt", select(ReceiptRow.id).where(ReceiptRow.group_id == group_id)),
         "webhook_message_id": ("msg", select(func.max(WebhookMessageRow.id))),

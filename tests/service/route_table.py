@@ -66,6 +66,7 @@ def all_keys(status: int | Cell) -> Line:
 
 
 OPENED = but(200, draft=404)
+HAS_PREVIEW = but(200, draft=404)
 HAS_JOB = but(200, draft=404, open=404)
 SETTLED = but(404, settled=200)
 SHOWN_ONCE_SETTLED = each(but(409, settled=200), but(409, draft=404, settled=200), 404)
@@ -83,6 +84,7 @@ TABLE: dict[str, Line] = {
     "GET /v1/groups/{group_id}": each(200, 200, 404),
     "POST /v1/keys": operators(201),
     "GET /v1/keys": operators(200),
+    "GET /v1/keys/current": all_keys(200),
     "GET /v1/keys/{key_id}": operators(200),
     "DELETE /v1/keys/{key_id}": operators(200),
     "POST /v1/keys/{key_id}/rotate": each(201, 201, 404),
@@ -108,6 +110,16 @@ TABLE: dict[str, Line] = {
     "DELETE /v1/rounds/{round_id}/report": each(
         403, but(409, draft=404, open=200), but(409, draft=404, open=404)
     ),
+    "POST /v1/rounds/{round_id}/report/preview": each(
+        403, but(409, draft=404, open=202), but(409, draft=404, open=202)
+    ),
+    "GET /v1/rounds/{round_id}/report/previews": each(403, OPENED, OPENED),
+    "GET /v1/report-previews/{preview_id}": each(403, HAS_PREVIEW, 404),
+    # What waits in the queue must be cancelled before.
+    "DELETE /v1/report-previews/{preview_id}": each(403, but(200, draft=404, open=409), 404),
+    "POST /v1/rounds/{round_id}/quote": operators(but(409, draft=202, open=202, closed=202)),
+    "GET /v1/rounds/{round_id}/quotes": operators(200),
+    "GET /v1/quotes/{quote_id}": operators(200),
     "POST /v1/rounds/{round_id}/reports/unseal": operators(but(200, draft=409, open=409)),
     "GET /v1/rounds/{round_id}/outcome": SHOWN_ONCE_SETTLED,
     "GET /v1/rounds/{round_id}/certificate": SHOWN_ONCE_SETTLED,
@@ -143,6 +155,9 @@ TABLE: dict[str, Line] = {
     "GET /v1/models/{model_id}": each(SETTLED, SETTLED, 404),
     "GET /v1/models/{model_id}/files/{name}": each(SETTLED, SETTLED, 404),
     "GET /v1/models/{model_id}/adapter.zip": each(SETTLED, SETTLED, 404),
+    # Permitted, but no inference process runs.
+    "POST /v1/chat/completions": each(but(404, settled=503), but(404, settled=503), 404),
+    "POST /v1/completions": each(but(404, settled=503), but(404, settled=503), 404),
     "GET /v1/invoices": all_keys(200),
     "GET /v1/invoices/{invoice_id}": ABOUT_INVOICE,
     "POST /v1/invoices/{invoice_id}/open": operators(but(404, settled=409)),  # it is already
@@ -152,6 +167,8 @@ TABLE: dict[str, Line] = {
     "GET /v1/invoices/{invoice_id}/payments": ABOUT_INVOICE,
     "POST /v1/invoices/{invoice_id}/credit-notes": operators(but(404, settled=201)),
     "GET /v1/invoices/{invoice_id}/credit-notes": ABOUT_INVOICE,
+    "GET /v1/ledger": operators(200),
+    "GET /v1/ledger/postings": operators(200),
     "GET /v1/receipts": all_keys(200),
     "GET /v1/receipts/{receipt_id}": ABOUT_INVOICE,
     "POST /v1/webhook-endpoints": all_keys(201),

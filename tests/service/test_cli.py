@@ -108,12 +108,13 @@ def test_serve_answers_on_its_port_until_sigterm(tmp_path: Path) -> None:
     assert not _answers(f"{url}/healthz")
 
 
-def test_up_makes_the_schema_runs_api_and_coordinator_and_ends_both(tmp_path: Path) -> None:
+def test_up_makes_the_schema_runs_all_processes_and_ends_them(tmp_path: Path) -> None:
     environment, url = _environment(tmp_path)
     with _process(["-m", "service.cli", "up"], environment) as parent:
         _until(lambda: _answers(f"{url}/readyz"))
         children = _children(parent.pid)
-        assert sorted(_command(child)[3] for child in children) == ["coordinator", "serve"]
+        names = sorted(_command(child)[3] for child in children)
+        assert names == ["coordinator", "inference", "serve"]
         parent.terminate()
         assert parent.wait(PATIENCE_SECONDS) == 0
     assert not any(map(_lives, children))

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from scenes import queue_job, settle_next
+from scenes import queue_job, settle_next, settled_round
 from sqlalchemy import func, select
 from starlette.testclient import TestClient
 from support import MakeGroup
@@ -76,6 +76,22 @@ def state_of(client: TestClient, url: str) -> tuple[str, int, int, int]:
     shown = client.get(url).json()
     names = ("amount_credited", "amount_paid", "amount_due")
     return shown["status"], *(shown[f"{name}_micro_units"] for name in names)  # type: ignore[return-value]
+
+
+def test_the_list_of_one_round_holds_its_invoices_and_a_group_finds_its_own(
+    operator: TestClient, make_group: MakeGroup, state: AppState
+) -> None:
+    groups = [make_group(name) for name in ("teachers", "hosts")]
+    rounds = [settled_round(state, [id_ for id_, _ in groups]) for _ in range(2)]
+    for round_id in rounds:
+        of_round = {"round_id": round_id}
+        listed = operator.get("/v1/invoices", params=of_round).raise_for_status().json()["data"]
+        assert [invoice["round_id"] for invoice in listed] == [round_id] * 2
+        (own,) = groups[0][1].get("/v1/invoices", params=of_round).json()["data"]
+        assert (own["round_id"], own["group_id"]) == (round_id, groups[0][0])
+    none = operator.get("/v1/invoices", params={"round_id": "rnd_" + "0" * 26})
+    assert none.json()["data"] == []
+    assert operator.get("/v1/invoices", params={"round_id": "spring"}).status_code == 422
 
 
 def test_a_draft_is_the_operators_alone_until_it_is_opened(

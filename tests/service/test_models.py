@@ -81,6 +81,25 @@ def test_only_groups_that_took_part_see_a_model(make_group: MakeGroup, state: Ap
         for other in (excluded, outsider):
             assert other.get(f"/v1/models/{model['id']}{path}").status_code == 404
     assert excluded.get("/v1/models").json()["data"] == []
+    statuses = [
+        who.get("/v1/models/tiny-enumerable").status_code for who in (member, excluded, outsider)
+    ]
+    assert statuses == [200, 404, 404]
+
+
+def test_a_base_model_is_shown_by_its_name_with_the_weights_of_its_newest_round(
+    operator: TestClient, state: AppState
+) -> None:
+    """Names of hub models have a slash, which a client may escape."""
+    newest = "sha256:" + "7" * 64
+    for revision in ("sha256:" + "3" * 64, newest):
+        queue_job(state.database, base_model="owner/name", base_model_revision=revision)
+        settle_next(state)
+    for path in ("owner/name", "owner%2Fname"):
+        entry = operator.get(f"/v1/models/{path}").json()
+        assert (entry["id"], entry["base_model_revision"]) == ("owner/name", newest)
+    for path in ("owner/other", "owner%2Fname%00", "name"):
+        assert operator.get(f"/v1/models/{path}").status_code == 404
 
 
 def test_a_group_that_pays_nothing_gets_the_model_too(

@@ -282,3 +282,16 @@ def _let_the_deadline_pass(state: AppState, round_id: str) -> None:
     past = datetime.now(UTC) - timedelta(seconds=1)
     with state.database.write() as session:
         session.execute(update(RoundRow).where(RoundRow.id == round_id).values(closes_at=past))
+
+
+def test_rounds_are_listed_by_state(operator: TestClient, open_round: OpenRound) -> None:
+    kept, given_up = open_round()["id"], open_round()["id"]
+    operator.post(f"/v1/rounds/{given_up}/cancel").raise_for_status()
+
+    def listed(state: str) -> list[str]:
+        page = operator.get("/v1/rounds", params={"state": state}).raise_for_status().json()
+        return [round_["id"] for round_ in page["data"]]
+
+    assert (listed("open"), listed("cancelled"), listed("settled")) == ([kept], [given_up], [])
+    refused = operator.get("/v1/rounds", params={"state": "lost"})
+    assert (refused.status_code, refused.json()["param"]) == (422, "state")

@@ -4,6 +4,8 @@
 
 (() => {
   const HEIGHT = 260;
+  const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000]; // steps have no halves
+  const NAME_WIDTH = 90;
   const drawn = new Map();
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -28,7 +30,7 @@
     return {
       options: {
         scales: { x: { time: false } },
-        axes: [axis(data.x_label), axis(data.y_label)],
+        axes: [axis(data.x_label, data.x.every(Number.isInteger) ? { incrs: WHOLE } : {}), axis(data.y_label)],
         series: [{ label: data.x_label }, ...series],
       },
       columns: [data.x, ...data.series.map((one) => one.values)],
@@ -59,7 +61,11 @@
         axes: [
           axis(data.x_label, {
             splits: () => middles,
-            values: () => data.names,
+            // Names that would overlap are left out; the table has all.
+            values: (plot) => {
+              const every = Math.ceil((NAME_WIDTH * data.names.length) / plot.width);
+              return data.names.map((name, g) => (g % every === 0 ? name : ""));
+            },
             grid: { show: false },
           }),
           axis(data.y_label),
