@@ -175,11 +175,16 @@ def _path(location: tuple[str | int, ...], body: Any) -> str:
         if isinstance(segment, int):
             path += f"[{segment}]"
             value = value[segment] if isinstance(value, list) and segment < len(value) else None
-        elif (isinstance(value, dict) and segment not in value and not last) or isinstance(
-            value, str | int | float | list
-        ):
+        elif _is_a_members_name(segment, value, last):
             continue
         else:
             path += f".{segment}" if path else segment
             value = value.get(segment) if isinstance(value, dict) else None
     return path
+
+
+def _is_a_members_name(segment: str, value: Any, last: bool) -> bool:
+    """Whether pydantic names the member of a union, and not a field of `value`."""
+    if isinstance(value, dict):
+        return segment not in value and not last
+    return isinstance(value, str | int | float | list)
