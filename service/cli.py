@@ -1,5 +1,6 @@
 """The commands of the control plane. Whatever is heavy is imported by the command that needs it."""
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -244,6 +245,7 @@ def collect_artifacts(
 @app.command(rich_help_panel=_PANEL)
 def serve(end_with_parent: EndWithParent = False) -> None:
     """Run the HTTP API alone, until Ctrl-C or SIGTERM."""
+    gc.disable()  # among thousands of new classes there is no garbage, and looking takes a while
     import uvicorn
 
     from service import supervisor
@@ -251,10 +253,12 @@ def serve(end_with_parent: EndWithParent = False) -> None:
     from service.server import uvicorn_options
     from service.vault import load_vault
 
+    gc.freeze()
+    gc.enable()
+    if end_with_parent:
+        supervisor.wait_to_begin()
     with current_database() as (settings, _):
         load_vault(settings)  # a bad key ends here, in a line
-    if end_with_parent:
-        supervisor.end_with_parent()
     uvicorn.run(create_app(settings), **uvicorn_options(settings))
 
 
@@ -265,10 +269,10 @@ def coordinator(end_with_parent: EndWithParent = False) -> None:
     from service.coordinator import run
     from service.vault import load_vault
 
+    if end_with_parent:
+        supervisor.wait_to_begin()
     with current_database() as (settings, _):
         load_vault(settings)
-    if end_with_parent:
-        supervisor.end_with_parent()
     run(settings)
 
 
@@ -283,7 +287,7 @@ def inference(end_with_parent: EndWithParent = False) -> None:
 
     settings = checked_settings()
     if end_with_parent:
-        supervisor.end_with_parent()
+        supervisor.wait_to_begin()
     try:
         run(settings)
     except TruthtuneError as error:
@@ -303,9 +307,9 @@ def up() -> None:
     commands = ["serve", "coordinator"]
     if checked_settings().inference_url is None:
         commands.append("inference")
-    db_upgrade()
     program = [sys.executable, "-m", "service.cli"]
-    status = run_together([[*program, command, "--end-with-parent"] for command in commands])
+    children = [[*program, command, "--end-with-parent"] for command in commands]
+    status = run_together(children, prepare=db_upgrade)
     raise typer.Exit(status)
 
 

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import FrameType
 
 _POLL_SECONDS = 0.1
@@ -14,12 +15,13 @@ _GRACE_SECONDS = 15.0
 """For a coordinator to hand its job back and for the API to finish its responses."""
 
 
-def run_together(commands: Sequence[Sequence[str]]) -> int:
+def run_together(commands: Sequence[Sequence[str]], prepare: Callable[[], None]) -> int:
     """Run all commands until one ends or SIGINT or SIGTERM comes; then end the others.
 
-    Returns 0 after such a signal; else the status of the first to end, 1 if that was 0: neither is
-    meant to end by itself. Each child's standard input is a pipe that closes when this process
-    dies, whatever killed it: see `end_with_parent`.
+    The first is started before `prepare` runs, so that it loads its modules meanwhile; each does
+    what it is for only afterwards (`wait_to_begin`). Returns 0 after such a signal; else the status
+    of the first to end, 1 if that was 0: neither is meant to end by itself. Each child's standard
+    input is a pipe that closes when this process dies, whatever killed it: see `end_with_parent`.
     """
     stopped = threading.Event()
 
@@ -28,14 +30,25 @@ def run_together(commands: Sequence[Sequence[str]]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    children = [subprocess.Popen(command, stdin=subprocess.PIPE) for command in commands]
+    children = [_start(commands[0])]
     try:
+        prepare()
+        children += map(_start, commands[1:])
+        for child in children:
+            _let_begin(child)
         while all(child.poll() is None for child in children) and not stopped.is_set():
             stopped.wait(_POLL_SECONDS)
         statuses = [child.returncode for child in children if child.returncode is not None]
     finally:
         _end(children)
     return 0 if stopped.is_set() else next((status for status in statuses if status), 1)
+
+
+def wait_to_begin() -> None:
+    """Called in a child of `run_together` once it has loaded what it needs."""
+    if not os.read(sys.stdin.fileno(), 1):
+        sys.exit("the process that started this one has ended")
+    end_with_parent()
 
 
 def end_with_parent() -> None:
@@ -47,6 +60,16 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
+
+
+def _let_begin(child: subprocess.Popen[bytes]) -> None:
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):  # it has ended, which is seen in a moment
+        child.stdin.write(b"\n")
 
 
 def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:

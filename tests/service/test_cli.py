@@ -124,9 +124,11 @@ SLEEPERS = """
 import sys
 from service.supervisor import run_together
 sleeper = [sys.executable, "-c", {code!r}]
-sys.exit(run_together([sleeper, sleeper]))
+sys.exit(run_together([sleeper, sleeper], prepare=lambda: None))
 """
 TIED = "import service.supervisor, time; service.supervisor.end_with_parent(); time.sleep(600)"
+
+WAITING = "import service.supervisor; service.supervisor.wait_to_begin(); raise SystemExit(5)"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -141,7 +143,7 @@ def test_a_signal_ends_all_children_and_is_no_failure(number: signal.Signals) ->
 
 def test_a_child_that_ends_by_itself_ends_the_rest_with_a_failure() -> None:
     code = "import sys; from service.supervisor import run_together\n"
-    code += "sys.exit(run_together([['sleep', '600'], ['true']]))"
+    code += "sys.exit(run_together([['sleep', '600'], ['true']], prepare=lambda: None))"
     with _process(["-c", code]) as parent:
         assert parent.wait(PATIENCE_SECONDS) == 1
 
@@ -153,6 +155,14 @@ def test_a_child_that_is_killed_ends_the_rest_with_a_failure() -> None:
         os.kill(children[1], signal.SIGKILL)
         assert parent.wait(PATIENCE_SECONDS) != 0
     assert not any(map(_lives, children))
+
+
+def test_children_that_wait_to_begin_end_when_the_preparation_fails() -> None:
+    code = "import sys; from service.supervisor import run_together\n"
+    code += f"child = [sys.executable, '-c', {WAITING!r}]\n"
+    code += "run_together([child, child], prepare=lambda: sys.exit(3))"
+    with _process(["-c", code]) as parent:
+        assert parent.wait(PATIENCE_SECONDS) == 3
 
 
 def test_children_end_when_their_parent_is_killed() -> None:
