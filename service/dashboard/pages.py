@@ -1,18 +1,20 @@
 """Pages from templates: what all of them are given, how figures are written, how failures look."""
 
+from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from api_schemas.errors import Problem
+from api_schemas.errors import Problem, TruthtuneError
 from service.dashboard.api import Refused
-from service.dashboard.sessions import PATH, ForeignForm, Session, SignInNeeded, find_session
-from service.errors import request_id_of
+from service.dashboard.sessions import PATH, Session, SignInNeeded, find_session
 
 FOLDER = Path(__file__).parent
 _MICRO = 1_000_000
@@ -51,9 +53,23 @@ def is_fragment(request: Request) -> bool:
 
 
 def install(app: FastAPI) -> None:
+    """After the API's own handlers, which go on answering for the API."""
+    for kind in (TruthtuneError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _as_page(app.exception_handlers[kind]))
     app.add_exception_handler(SignInNeeded, _sign_in)
-    app.add_exception_handler(ForeignForm, _foreign_form)
     app.add_exception_handler(Refused, _refused)
+
+
+def _as_page(handler: Callable[[Request, Any], Any]) -> Callable[[Request, Any], Any]:
+    """What the API would answer; to a browser on the dashboard, as a page."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        response: Response = await handler(request, error)
+        if not request.url.path.startswith(f"{PATH}/"):
+            return response
+        return await _refused(request, Refused(Problem.model_validate_json(bytes(response.body))))
+
+    return answer
 
 
 async def _sign_in(request: Request, error: Exception) -> Response:
@@ -69,18 +85,6 @@ async def _refused(request: Request, error: Exception) -> Response:
     problem = error.problem
     session = find_session(request, request.app.state.truthtune.vault)
     return render(request, "refused.html", session, problem.status, problem=problem)
-
-
-async def _foreign_form(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ForeignForm)
-    problem = Problem(
-        title=HTTPStatus(error.status).phrase,
-        status=error.status,
-        detail=error.message,
-        code=error.code,
-        request_id=request_id_of(request),
-    )
-    return await _refused(request, Refused(problem))
 
 
 def money(micro_units: int | None, currency: str = "") -> str:

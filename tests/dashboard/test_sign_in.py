@@ -129,6 +129,25 @@ def test_pages_run_their_own_scripts_alone_and_no_cache_keeps_them(
     assert page.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/dashboard/nowhere", 404, "there is nothing at /dashboard/nowhere"),
+        ("/dashboard/rounds/x", 422, "round_id"),
+        ("/dashboard/rounds/rnd_" + "0" * 26, 404, "rnd_"),
+    ],
+)
+def test_what_there_is_not_is_told_on_a_page(
+    signed_in: httpx.Client, path: str, status: int, said: str
+) -> None:
+    page = signed_in.get(path)
+    assert (page.status_code, page.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    assert said in page.text
+    assert "Sign out" in page.text
+    api = signed_in.get(path.removeprefix("/dashboard") or "/")
+    assert api.headers["content-type"].startswith("application/problem+json")
+
+
 def test_pages_are_no_part_of_the_metrics(site: Site, signed_in: httpx.Client) -> None:
     signed_in.get("/dashboard/rounds")
     assert "/dashboard" not in httpx.get(f"{site.url}/metrics").text
