@@ -9,6 +9,7 @@ import hmac
 import secrets
 import time
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, Field
@@ -107,6 +108,21 @@ def _require_session(request: Request, state: State) -> Session:
 
 
 SignedIn = Annotated[Session, Depends(_require_session)]
+
+
+def require_own_page(request: Request) -> None:
+    """Raises ForeignForm for a POST that a browser says comes from another site's page.
+
+    For the one form that has no session yet: else another could sign its own key in here, and read
+    what its victim then reports. Programs send neither header.
+    """
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        own = site in ("same-origin", "none")
+    else:  # an older browser, or one that reached us by plain http
+        own = origin is None or urlsplit(origin).netloc == request.url.netloc
+    if not own:
+        raise ForeignForm("this form came from another site's page: sign in from the page here")
 
 
 async def _checked_form(request: Request, session: SignedIn) -> FormData:

@@ -15,6 +15,7 @@ from service.dashboard.sessions import (
     delete_cookie,
     find_session,
     new_session,
+    require_own_page,
     set_cookie,
 )
 from service.dependencies import State
@@ -45,8 +46,7 @@ async def sign_in(
     api_key: Annotated[str, Form(max_length=200)] = "",
     next: Annotated[str, Form(max_length=2000)] = PATH,
 ) -> Response:
-    """No token yet to check: whoever is signed in as another by a forged form has learnt nothing,
-    since SameSite keeps the cookie of a foreign form out of the browser's next request."""
+    require_own_page(request)
     secret = api_key.strip()
     try:
         async with client_of(request, secret) as http:
