@@ -39,6 +39,10 @@ class SettingsFile:
         found = self.settings.get(name)
         return None if found is None else found.value
 
+    def lies_here(self, name: str) -> bool:
+        """Whether a file that nobody named, in the working directory, sets this."""
+        return name in self.settings and not os.environ.get(FILE_VARIABLE)
+
     def place(self, name: str) -> str:
         return f"{self.path}, line {self.settings[name].line}"
 
@@ -73,7 +77,8 @@ def line_of(name: str, value: str) -> str:
     """A line that `read_settings_file` reads as this value. Raises InvalidInput for two lines."""
     if "\n" in value or "\r" in value:
         raise InvalidInput(f"{name} holds a line break, which a settings file can't", param=name)
-    plain = value == value.strip() and " #" not in value and not value.startswith(_QUOTES)
+    bare = bool(value) and value == value.strip() and " #" not in value
+    plain = bare and not value.startswith(_QUOTES)
     return f"{name}={value}" if plain else f'{name}="{value}"'
 
 

@@ -54,11 +54,12 @@ _bearer = HTTPBearer(
 )
 
 
-def _current_principal(
+def principal_of(
     request: Request,
     state: State,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Principal:
+    """Raises NotAuthenticated, RateLimited, and Forbidden for a key that may only read."""
     if credentials is None:
         raise NotAuthenticated("send an API key in the header `Authorization: Bearer tt_…`")
     secret_hmac = hmac_of(credentials.credentials, state.key_secret)
@@ -105,7 +106,7 @@ def _require_access(method: str, access: Access) -> None:
         )
 
 
-CurrentPrincipal = Annotated[Principal, Depends(_current_principal)]
+CurrentPrincipal = Annotated[Principal, Depends(principal_of)]
 
 
 def require_operator(principal: CurrentPrincipal) -> Principal:

@@ -118,7 +118,7 @@ class _Answer:
 
     async def receive(self) -> Message:
         message = await self._receive()
-        if not self._begun:
+        if not self._begun and self._excuse is None:
             self._timer.cancel()
             self._wait()
         return message

@@ -38,6 +38,12 @@ def address_of(context: typer.Context) -> Address:
     given = context.find_root().params
     file = read_settings_file()
     url = given.get("url") or file.value("TRUTHTUNE_URL") or DEFAULT_URL
+    if given.get("api_key") and url != given.get("url") and file.lies_here("TRUTHTUNE_URL"):
+        raise InvalidInput(
+            f"TRUTHTUNE_URL comes from {file.place('TRUTHTUNE_URL')}, and the API key does not: "
+            "whoever wrote that file would get the key. Set TRUTHTUNE_URL too, or name the file in "
+            "TRUTHTUNE_SETTINGS_FILE"
+        )
     if not _is_web_address(url):
         raise InvalidInput(f"TRUTHTUNE_URL {url!r} is no address like {DEFAULT_URL}")
     key = (given.get("api_key") or file.value("TRUTHTUNE_API_KEY") or "").strip()

@@ -56,12 +56,26 @@ class Api:
 
     async def send(self, method: str, path: str, **arguments: Any) -> bytes:
         """The body of a good answer."""
+        require_own_path(path)
         response = await self._http.request(method, path, **arguments)
         if response.is_success:
             return response.content
         if response.status_code == HTTPStatus.UNAUTHORIZED:
             raise SignInNeeded(Problem.model_validate_json(response.content).detail)
         raise Refused(Problem.model_validate_json(response.content))
+
+
+def require_own_path(path: str) -> None:
+    """Raises Refused (404) for an id in the browser's address that would ask for another path."""
+    if "?" in path or "#" in path or {".", ".."} & set(path.split("/")):
+        raise Refused(
+            Problem(
+                title=HTTPStatus.NOT_FOUND.phrase,
+                status=HTTPStatus.NOT_FOUND,
+                detail=f"there is nothing at {path}",
+                code="not_found",
+            )
+        )
 
 
 def client_of(request: Request, secret: str) -> httpx.AsyncClient:

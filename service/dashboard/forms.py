@@ -52,9 +52,9 @@ def number_of(text: str) -> int | float | str:
     for kind in (int, float):
         try:
             value = kind(text.strip())
-        except ValueError:
+            return value if math.isfinite(value) else text  # JSON has no infinity
+        except (ValueError, OverflowError):
             continue
-        return value if math.isfinite(value) else text  # JSON has no infinity
     return text
 
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from service.dashboard.api import require_own_path
 from service.dashboard.sessions import Session
 
 _PASSED_ON = (b"accept", b"host", b"if-none-match", b"if-range", b"range")
@@ -34,6 +35,7 @@ class Forwarded(Response):
         filename: str | None = None,
     ):
         super().__init__()
+        require_own_path(path)
         self._app = request.app
         self._path = path
         self._body = body

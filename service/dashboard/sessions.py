@@ -8,23 +8,33 @@ import binascii
 import hmac
 import secrets
 import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from api_schemas.errors import TruthtuneError
+from api_schemas.errors import NotAuthenticated, TruthtuneError
 from api_schemas.groups import Key
-from service.dependencies import State
+from service.auth import principal_of
+from service.dependencies import AppState, State
+from service.limits import JSON_BYTES
 from service.vault import DamagedSeal, Vault
 
 COOKIE = "truthtune_session"
 PATH = "/dashboard"
 LIFETIME_SECONDS = 12 * 3600
 _CONTEXT = "dashboard session"
+_UPLOAD_FIELDS = 200
+_UPLOAD_FIELD_BYTES = 64 * 2**10
+"""What a form may hold beside its file; one without a file is bounded as a whole, like JSON."""
+
 _CSRF_FIELD = "csrf_token"
 _CSRF_HEADER = "X-CSRF-Token"
 
@@ -125,13 +135,35 @@ def require_own_page(request: Request) -> None:
         raise ForeignForm("this form came from another site's page: sign in from the page here")
 
 
-async def _checked_form(request: Request, session: SignedIn) -> FormData:
-    """A form of our own pages: another site knows neither the token nor how to send the header."""
-    form = await request.form()
-    token = request.headers.get(_CSRF_HEADER) or form.get(_CSRF_FIELD)
-    if not isinstance(token, str) or not hmac.compare_digest(token, session.csrf_token):
-        raise ForeignForm("this form is not of your present session: load its page again")
-    return form
+async def _checked_form(
+    request: Request, session: SignedIn, state: State
+) -> AsyncIterator[FormData]:
+    """A form of our own pages: another site knows neither the token nor how to send the header.
+
+    It is read only for a key that is good and within its rate: a body takes room, and a while.
+    """
+    await run_in_threadpool(_require_good_key, request, state, session)
+    async with _form(request) as form:
+        token = request.headers.get(_CSRF_HEADER) or form.get(_CSRF_FIELD)
+        if not isinstance(token, str) or not hmac.compare_digest(token, session.csrf_token):
+            raise ForeignForm("this form is not of your present session: load its page again")
+        yield form
+
+
+def _form(request: Request) -> AbstractAsyncContextManager[FormData]:
+    if request.headers.get("Content-Type", "").startswith("multipart/"):
+        return request.form(
+            max_files=1, max_fields=_UPLOAD_FIELDS, max_part_size=_UPLOAD_FIELD_BYTES
+        )
+    return request.form(max_part_size=JSON_BYTES)
+
+
+def _require_good_key(request: Request, state: AppState, session: Session) -> None:
+    credentials = HTTPAuthorizationCredentials(scheme="Bearer", credentials=session.secret)
+    try:
+        principal_of(request, state, credentials)
+    except NotAuthenticated as error:
+        raise SignInNeeded(error.message) from None
 
 
 CheckedForm = Annotated[FormData, Depends(_checked_form)]

@@ -217,6 +217,15 @@ def test_what_nobody_thought_of_is_one_line_and_a_traceback_only_if_asked_for(
         cli.main()
 
 
+def test_a_key_is_not_sent_to_the_address_of_a_file_that_happens_to_lie_here(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "truthtune.env").write_text("TRUTHTUNE_URL=http://127.0.0.1:1\n")
+    monkeypatch.delenv("TRUTHTUNE_URL")
+    monkeypatch.delenv("TRUTHTUNE_SETTINGS_FILE", raising=False)
+    assert_one_line(run("round", "list"), "truthtune.env, line 1", "would get the key")
+
+
 def test_the_service_and_the_key_may_be_in_the_settings_file(
     service: RunningService,
     tmp_path: Path,

@@ -1,5 +1,6 @@
 """A request that takes too long: its client gets an answer, its thread comes back."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 
@@ -8,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
+from starlette.types import Message, Receive, Scope, Send
 
 from service import limits
 from service.database import Database
@@ -75,6 +77,28 @@ def test_a_request_that_takes_too_long_is_answered_once(
     problem = refused.json()
     assert problem["code"] == "handling_timeout"
     assert problem["request_id"] == refused.headers["X-Request-Id"]
+
+
+def test_an_excuse_is_made_once_though_the_request_goes_on_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "HANDLING_SECONDS", 0.05)
+    sent: list[str] = []
+
+    async def reads_on(_scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.1)
+        await receive()
+        await asyncio.sleep(0.1)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    asyncio.run(limits.HandlingLimit(reads_on)({"type": "http"}, receive, send))
+    assert sent == ["http.response.start", "http.response.body"]
 
 
 def test_an_endless_statement_of_a_request_is_stopped(

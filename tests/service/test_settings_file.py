@@ -83,7 +83,8 @@ def test_a_file_that_is_no_text_is_named(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["a", "a=b", "a # b", "# a", '"a', "'a'", '"', " a ", "a\\n$b", "é", "a;b`c`", "a#b"]
+    "value",
+    ["", "a", "a=b", "a # b", "# a", '"a', "'a'", '"', " a ", "a\\n$b", "é", "a;b`c`", "a#b"],
 )
 def test_whatever_value_is_written_is_read_again(file: Path, value: str) -> None:
     file.write_text(line_of("TRUTHTUNE_HOST", value) + "\n", encoding="utf-8")

@@ -247,3 +247,9 @@ def test_text_is_held_back_only_as_far_as_it_may_change(
     text: str, stops: list[str], held: int
 ) -> None:
     assert held_back(text, stops) == held
+
+
+@pytest.mark.parametrize("temperature", [1e-38, 1e-300, 1e-3])
+def test_at_a_tiny_temperature_the_likeliest_token_is_drawn(temperature: float) -> None:
+    logits_V = torch.tensor([1.0, 30.0, -5.0])
+    assert draw(logits_V, temperature, 0.9, torch.Generator()) == 1

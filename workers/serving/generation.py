@@ -80,7 +80,8 @@ def draw(logits_V: Tensor, temperature: float, top_p: float, random: torch.Gener
         raise ValueError(f"logits of one token have shape (V,), not {tuple(logits_V.shape)}")
     if temperature == 0:
         return int(logits_V.argmax())
-    probabilities_V = torch.softmax(logits_V / temperature, -1)
+    # The largest is subtracted first: a tiny temperature would make infinities of the quotients.
+    probabilities_V = torch.softmax((logits_V - logits_V.max()).double() / temperature, -1)
     if top_p < 1:
         sorted_V, order_V = probabilities_V.sort(descending=True)
         before_V = sorted_V.cumsum(0) - sorted_V
