@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 
 # Modules that start a Ray of their own, with a dozen processes. They go first and one after another
-# in one worker, so that the other tests run beside all that these wait for.
+# in one worker, so that the other tests run beside all that these wait for. The guides, and the
+# deaths of a Ray, are slow as a whole: they are here for the time that they may take.
 RAY = (
     "tests/end_to_end/",
     "tests/client/test_demo.py",
     "tests/docs/test_readme.py",
     "tests/docs/test_guides.py",
+    "tests/service/test_openai_client.py",
     "tests/workers/test_cluster.py",
+    "tests/workers/test_ray_deaths.py",
 )
 LONG = "tests/workers/"  # minutes of training: next, so that no worker waits for them at the end
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +19,11 @@ from service.dashboard.sessions import PATH, Session, SignInNeeded, find_session
 
 FOLDER = Path(__file__).parent
 _MICRO = 1_000_000
+_KEPT = {"retry-after", "connection", "x-should-retry"}
+"""Of an API's refusal, on the page that tells it."""
+
+STOP_POLLING = 286
+"""htmx's own status: it takes this answer, and asks no more."""
 
 _environment = Environment(
     loader=FileSystemLoader(FOLDER / "templates"),
@@ -52,6 +58,11 @@ def is_fragment(request: Request) -> bool:
     return "HX-Request" in request.headers
 
 
+def load_again() -> Response:
+    """In place of a polled part that has ended: the whole page is loaded, and polls no more."""
+    return Response(status_code=STOP_POLLING, headers={"HX-Refresh": "true"})
+
+
 def install(app: FastAPI) -> None:
     """After the API's own handlers, which go on answering for the API."""
     for kind in (TruthtuneError, RequestValidationError, HTTPException):
@@ -67,17 +78,27 @@ def _as_page(handler: Callable[[Request, Any], Any]) -> Callable[[Request, Any],
         response: Response = await handler(request, error)
         if not request.url.path.startswith(f"{PATH}/"):
             return response
-        return await _refused(request, Refused(Problem.model_validate_json(bytes(response.body))))
+        problem = Problem.model_validate_json(bytes(response.body))
+        page = await _refused(request, Refused(problem))
+        page.headers.update({name: response.headers[name] for name in _KEPT & {*response.headers}})
+        return page
 
     return answer
 
 
 async def _sign_in(request: Request, error: Exception) -> Response:
-    here = request.url.path if request.method == "GET" else PATH
-    to = f"{PATH}/sign-in?next={here}"
+    to = f"{PATH}/sign-in?next={quote(_place(request))}"
     if is_fragment(request):
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Redirect": to})
     return go_to(to)
+
+
+def _place(request: Request) -> str:
+    """Where to come back to, with its query: of a part of a page, the page that shows it."""
+    if request.method != "GET":
+        return PATH
+    shown = urlsplit(request.headers.get("HX-Current-URL", str(request.url)))
+    return f"{shown.path}?{shown.query}" if shown.query else shown.path
 
 
 async def _refused(request: Request, error: Exception) -> Response:

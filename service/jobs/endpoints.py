@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -42,11 +42,17 @@ def get_job(job_id: JobId, principal: CurrentPrincipal, session: ReadSession) ->
 
 @router.get("/{job_id}/events", summary="List a job's events", responses=problem_responses(404))
 def list_events(
-    job_id: JobId, principal: CurrentPrincipal, session: ReadSession, page: Page
+    job_id: JobId,
+    principal: CurrentPrincipal,
+    session: ReadSession,
+    page: Page,
+    newest_first: Annotated[
+        bool, Query(description="Begin with the latest event, and go backwards.")
+    ] = False,
 ) -> ListPage[JobEvent]:
-    """What happened in a job, oldest first. Of a round's, a group sees stages begin and end; the
-    figures of worlds and groups are the operator's."""
-    return events.list_events(session, principal, job_id, page)
+    """What happened in a job, oldest first unless asked otherwise. Of a round's, a group sees
+    stages begin and end; the figures of worlds and groups are the operator's."""
+    return events.list_events(session, principal, job_id, page, newest_first=newest_first)
 
 
 def _visible_job(job_id: JobId, principal: CurrentPrincipal, state: State) -> str:

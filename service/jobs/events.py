@@ -44,9 +44,14 @@ def append(session: Session, job_id: str, event: ProgressEvent, now: datetime) -
 
 
 def list_events(
-    session: Session, principal: Principal, job_id: str, page: PageQuery
+    session: Session,
+    principal: Principal,
+    job_id: str,
+    page: PageQuery,
+    *,
+    newest_first: bool = False,
 ) -> ListPage[JobEvent]:
-    """Oldest first. Raises NotFound for a job that the principal may not see."""
+    """Raises NotFound for a job that the principal may not see."""
     events = _visible(principal, repository.find_job(session, principal, job_id))
     return fetch_page(
         session,
@@ -55,7 +60,7 @@ def list_events(
         _event,
         id_column=events.id,
         order_by=events.sequence,
-        oldest_first=True,
+        oldest_first=not newest_first,
     )
 
 

@@ -1,7 +1,12 @@
 """Chromium, a tab that notes every error of its pages, and what axe finds on them."""
 
+import os
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Response, ViewportSize
 
@@ -16,7 +21,33 @@ CHROMIUM_OPTIONS = [
     "--disable-sync",
 ]
 DESK: ViewportSize = {"width": 1280, "height": 900}
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "test-artifacts" / "screenshots"
 PHONE: ViewportSize = {"width": 360, "height": 740}
+_NOTED_WITHIN_MS = 2_000
+_LOOKS_EVERY_MS = 50
+_SEND = """([path, fields]) => {
+  const form = document.createElement("form");
+  form.method = "post";
+  form.action = path;
+  const csrf_token = document.querySelector("[name=csrf_token]").value;
+  for (const [name, value] of Object.entries({csrf_token, ...fields})) {
+    form.append(Object.assign(document.createElement("input"), {name, value}));
+  }
+  document.body.append(form);
+  form.submit();
+}"""
+
+
+def path_of(program: str, remedy: str) -> str:
+    """Without the program the test is skipped, unless TRUTHTUNE_TEST_BROWSER=required, which says
+    that here nothing of the dashboard may be skipped."""
+    path = shutil.which(program)
+    if path is not None:
+        return path
+    reason = f"{program} is not installed ({remedy})"
+    if os.environ.get("TRUTHTUNE_TEST_BROWSER") == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @dataclass
@@ -24,7 +55,7 @@ class Tab:
     page: Page
     url: str
     errors: list[str] = field(default_factory=list)
-    """What the console and uncaught exceptions said; a test may take out what it provoked."""
+    """What the console and uncaught exceptions said; `expect_error` takes out what was provoked."""
 
     def go(self, path: str) -> Response:
         response = self.page.goto(self.url + path)
@@ -36,6 +67,26 @@ class Tab:
         self.page.get_by_label("API key").fill(key)
         self.page.get_by_role("button", name="Sign in").click()
         self.page.get_by_role("button", name="Sign out").wait_for()
+
+    def send(self, path: str, fields: Mapping[str, str]) -> Response:
+        """The page that answers a form, sent with the token of the page that is shown."""
+        with self.page.expect_navigation() as found:
+            self.page.evaluate(_SEND, [path, dict(fields)])
+        assert found.value is not None
+        return found.value
+
+    def expect_error(self, status: str) -> None:
+        """Takes out the one error that Chromium notes of an answer with this status.
+
+        It notes it beside the page's events, so maybe a moment after the page is shown.
+        """
+        said = f"responded with a status of {status} "
+        for _ in range(0, _NOTED_WITHIN_MS, _LOOKS_EVERY_MS):
+            found = [error for error in self.errors if said in error]
+            if found:
+                return self.errors.remove(found[0])
+            self.page.wait_for_timeout(_LOOKS_EVERY_MS)
+        raise AssertionError(f"no answer of status {status} among {self.errors}")
 
     def violations(self) -> list[str]:
         """What axe finds wrong with the page by WCAG 2 A and AA and its best practices."""

@@ -1,7 +1,5 @@
 """A running service, real Chromium, and pages that forgive nothing."""
 
-import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,27 +9,20 @@ import pytest
 # The scenes that the service's own tests set are set here too.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "service"))
 
-from browsing import CHROMIUM, CHROMIUM_OPTIONS, Tab, open_tab
+from browsing import CHROMIUM, CHROMIUM_OPTIONS, SCREENSHOTS, Tab, open_tab, path_of
 from playwright.sync_api import Browser, sync_playwright
 from site_scenes import Site, serve_site
 
 import migrations
 from service.database import Database
 
-SCREENSHOTS = Path(__file__).resolve().parents[2] / "test-artifacts" / "screenshots"
-
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """Skipped without a browser, unless TRUTHTUNE_TEST_BROWSER says that there must be one."""
-    if shutil.which(CHROMIUM) is None:
-        reason = f"{CHROMIUM} is not installed (`make test` installs it on Debian, as root)"
-        assert os.environ.get("TRUTHTUNE_TEST_BROWSER") != "required", reason
-        pytest.skip(reason)
+    """`path_of` says what happens where there is none."""
+    path = path_of(CHROMIUM, "`make test` installs it on Debian, as root")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which(CHROMIUM), args=CHROMIUM_OPTIONS
-        )
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
         yield browser
         browser.close()
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import httpx
 from scenes import queue_job, settle_next
 from site_scenes import Site
 from support import round_body, upload_jsonl
@@ -33,23 +32,6 @@ def receipt_of(site: Site, key: str, round_id: str) -> dict[str, Any]:
     with site.api(key) as api:
         (invoice,) = api.get("/v1/invoices", params={"round_id": round_id}).json()["data"]
         return dict(api.get(f"/v1/receipts/{invoice['receipt_id']}").json())
-
-
-class Person:
-    """Someone's session without the browser; `post` sends the token of its forms."""
-
-    def __init__(self, site: Site, key: str):
-        self.client = httpx.Client(base_url=site.url)
-        self.client.post("/dashboard/sign-in", data={"api_key": key})
-        page = self.client.get("/dashboard/receipts").text
-        self._token = page.split('name="csrf_token" value="', 1)[1].split('"', 1)[0]
-
-    def get(self, path: str, **headers: str) -> httpx.Response:
-        return self.client.get(f"/dashboard{path}", headers=headers)
-
-    def post(self, path: str, files: Any = None, **fields: str) -> httpx.Response:
-        data = {"csrf_token": self._token} | fields
-        return self.client.post(f"/dashboard{path}", data=data, files=files)
 
 
 async def written(_state: AppState, asked: GenerationRequest) -> AsyncGenerator[Text | End, None]:

@@ -65,7 +65,12 @@ def tell_training(site: Site, held: Claim) -> None:
     """Three steps of two worlds; the second world diverges at the last."""
     with site.state.database.write() as session:
         leases.start_stage(session, held, "train")
-        for step in (1, 2, 3):
+    tell_steps(site, held, 1, 2, 3)
+
+
+def tell_steps(site: Site, held: Claim, *steps: int) -> None:
+    with site.state.database.write() as session:
+        for step in steps:
             for kind in ("training_step", "world_evaluated"):
                 leases.record(session, held, _step(held, kind, step))
                 session.flush()

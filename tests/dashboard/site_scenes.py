@@ -1,11 +1,13 @@
 """A service in this process behind a real socket, and scenes set past its API."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
@@ -39,6 +41,28 @@ class Site:
     def api(self, key: str | None = None) -> httpx.Client:
         headers = {"Authorization": f"Bearer {key or self.operator_key}"}
         return httpx.Client(base_url=self.url, headers=headers)
+
+
+class Person:
+    """Someone's session without the browser; `post` sends the token of its forms."""
+
+    def __init__(self, site: Site, key: str):
+        self.client = httpx.Client(base_url=site.url)
+        self.client.post("/dashboard/sign-in", data={"api_key": key})
+        self._token = hidden_field(self.get("/rounds").text, "csrf_token")
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return self.client.get(f"/dashboard{path}", headers=headers)
+
+    def post(self, path: str, files: Any = None, **fields: str) -> httpx.Response:
+        data = {"csrf_token": self._token} | fields
+        return self.client.post(f"/dashboard{path}", data=data, files=files)
+
+
+def hidden_field(page: str, name: str) -> str:
+    found = re.search(rf'name="{name}" value="([^"]*)"', page)
+    assert found is not None, name
+    return found[1]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from browsing import path_of
 
 ROOT = Path(__file__).resolve().parents[2]
 VENDOR = ROOT / "service" / "dashboard" / "static" / "vendor"
@@ -36,12 +37,11 @@ def test_the_lock_names_versions_and_no_addresses() -> None:
 
 
 def test_the_copies_are_what_the_lock_names(tmp_path: Path) -> None:
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed")
+    npm = path_of("npm", "it comes with Node.js")
     for name in ("package.json", "package-lock.json", ".npmrc"):
         shutil.copy(ROOT / name, tmp_path)
     done = subprocess.run(
-        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+        [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -49,3 +49,12 @@ def test_the_copies_are_what_the_lock_names(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for copy, original in COPIES.items():
         assert (VENDOR / copy).read_bytes() == (tmp_path / "node_modules" / original).read_bytes()
+
+
+def test_nothing_is_skipped_where_all_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUTHTUNE_TEST_BROWSER", "required")
+    with pytest.raises(pytest.fail.Exception, match="no-such-program is not installed"):
+        path_of("no-such-program", "nobody makes it")
+    monkeypatch.delenv("TRUTHTUNE_TEST_BROWSER")
+    with pytest.raises(pytest.skip.Exception, match="nobody makes it"):
+        path_of("no-such-program", "nobody makes it")

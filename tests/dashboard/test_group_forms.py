@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
-from group_scenes import Person, open_round, receipt_of, settled, written
+from group_scenes import open_round, receipt_of, settled, written
 from scenes import queue_job, settle_next
-from site_scenes import Site
+from site_scenes import Person, Site
 
 from api_schemas import examples
 from api_schemas.groups import KeyCreate

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from browsing import Tab
+from browsing import SCREENSHOTS, Tab
 from fastapi.routing import APIRoute
 from group_scenes import open_round, receipt_of, settled, written
 from preview_scenes import preview, publish_next
@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from client.cli import app as command
 from service.dashboard import group, playground
 
-SCREENSHOTS = Path(__file__).resolve().parents[2] / "test-artifacts" / "screenshots"
 OpenTab = Callable[..., Tab]
 PAGES = {
     "/rounds": "Rounds",
@@ -138,10 +137,10 @@ def _report(opened: Tab, site: Site) -> None:
     size = page.get_by_label("Size")
     assert size.get_attribute("aria-invalid") == "true"
     assert "99" in page.get_by_role("alert").inner_text()
-    opened.errors.clear()  # Chromium notes the 422
+    opened.expect_error("422")
     size.fill("3")
     page.get_by_role("button", name="Preview what it would say").click()
-    page.get_by_text("Waiting for its turn").wait_for()
+    page.get_by_text("Waiting for its turn. Nothing is reported by it.").wait_for()
     publish_next(site.state)
     page.get_by_role("region", name="The best responses").wait_for()
     assert page.locator("#histogram canvas").count() == 1
@@ -156,6 +155,7 @@ def _wait_for_the_outcome(opened: Tab, site: Site) -> None:
     page = opened.page
     page.get_by_role("link", name="Autumn").click()
     page.get_by_role("heading", name="How far it is").wait_for()
+    assert opened.violations() == []
     settle_next(site.state)
     page.get_by_role("heading", name="What came out for your group").wait_for()
     with page.expect_download() as found:
@@ -189,10 +189,13 @@ def _ask_both_models(opened: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
     page.get_by_label("Prompt").fill("red sun")
     page.get_by_role("button", name="Ask both").click()
     page.locator(".note", has_text="truthtune inference").nth(1).wait_for()
-    opened.errors.clear()  # Chromium notes the 503
+    for _ in ("initial", "tuned"):
+        opened.expect_error("503")
+    assert opened.violations() == []
     monkeypatch.setattr("service.playground.asking.events", written)
     page.get_by_role("button", name="Ask both").click()
     page.get_by_text("the initial model at 1").wait_for()
     page.get_by_text("the tuned model at 1").wait_for()
     page.locator(".note", has_text="Cut at the limit of tokens.").nth(1).wait_for()
     assert page.locator(".note", has_text="truthtune inference").count() == 0
+    assert opened.violations() == []

@@ -5,11 +5,14 @@ from collections.abc import Callable
 
 import pytest
 from browsing import Tab
+from operator_scenes import tell_steps, tell_training
 from playwright.sync_api import expect
 from preview_scenes import publish_next
-from scenes import settle_next
+from scenes import claim, settle_next
 from site_scenes import Site
 from support import report_body
+
+from service.jobs import leases
 
 OpenTab = Callable[..., Tab]
 PROMPTS = b'{"prompt": "red sun"}\n{"prompt": "green rain"}\n'
@@ -67,8 +70,8 @@ def _announce(opened: Tab) -> str:
     largest = page.get_by_label("Largest group")
     expect(largest).to_have_attribute("aria-invalid", "true")
     expect(largest).to_have_accessible_description(re.compile("'a hundred'"))
+    opened.expect_error("422")
     assert opened.violations() == []
-    opened.errors.clear()  # Chromium notes the 422
     assert (
         page.get_by_label("One of your files")
         .locator("option:checked")
@@ -90,6 +93,11 @@ def _ask_for_a_quote(opened: Tab, site: Site) -> None:
     expect(page.get_by_text("waits for a coordinator")).to_be_visible()
     publish_next(site.state)
     expect(page.get_by_role("row", name="Device hours")).to_be_visible(timeout=15_000)
+    figures = page.get_by_role("row", name="Cost").get_by_role("cell").all_inner_texts()
+    assert len(figures) == 3
+    assert all(re.fullmatch(r"[\d,.]+ EUR", figure) for figure in figures)
+    expected, low, high = (float(figure.removesuffix(" EUR")) for figure in figures)
+    assert 0 < low <= expected <= high
 
 
 def _report(opened: Tab, site: Site, round_id: str, secrets: list[str]) -> None:
@@ -112,10 +120,26 @@ def _confirm(opened: Tab, deed: str, button: str) -> None:
 
 
 def _watch_the_job(opened: Tab, site: Site) -> None:
-    """The page finds by itself that the job has ended."""
+    """Curves and log grow under the reader's eyes, and the page finds that the job has ended."""
     page = opened.page
     page.get_by_role("button", name="Job: watch it").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Job of Autumn queued")
+    held = claim(site.state.database, lease_seconds=3600)
+    tell_training(site, held)
+    for chart in ("#welfare canvas", "#divergence canvas"):
+        expect(page.locator(chart)).to_have_count(1, timeout=15_000)
+    told = page.locator("#log").get_by_role("cell", name="step 3 of 12")
+    expect(told).to_have_count(2)
+    steps = page.locator("#welfare-table tbody tr")
+    expect(steps).to_have_count(3)
+    page.get_by_text("on samples of the training: as a table").click()
+    tell_steps(site, held, 4, 5)
+    expect(steps).to_have_count(5, timeout=15_000)
+    expect(steps.last).to_be_visible()  # still open
+    expect(page.locator("#log").get_by_role("cell", name="step 5 of 12")).to_have_count(2)
+    expect(page.locator("#welfare canvas")).to_have_count(1)
+    with site.state.database.write() as session:
+        leases.release(session, held, 0, counts=False)
     settle_next(site.state)
     page.get_by_role("button", name="Outcome").click(timeout=15_000)
     expect(page.locator("#valuations canvas")).to_have_count(1)
@@ -134,7 +158,7 @@ def _collect(opened: Tab) -> None:
     page.get_by_role("button", name="Record the payment").click()
     expect(amount).to_have_attribute("aria-invalid", "true")
     assert page.get_by_label("Reference").input_value() == "a transfer"
-    opened.errors.clear()  # Chromium notes the refusal
+    opened.expect_error("422")
     amount.fill("0.5")
     page.get_by_role("button", name="Record the payment").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Invoice no. 1 paid")

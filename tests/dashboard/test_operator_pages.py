@@ -2,21 +2,18 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
-import httpx
 import pytest
-from browsing import DESK, PHONE, Tab
+from browsing import DESK, PHONE, SCREENSHOTS, Tab
 from fastapi.routing import APIRoute
 from operator_scenes import draft_round, run_round, settle_round
 from playwright.sync_api import expect
-from site_scenes import Site
+from site_scenes import Person, Site, hidden_field
 from support import add_key
 
 from service.dashboard import rounds
 from service.dashboard.operator import round_form, routers
 
-SCREENSHOTS = Path(__file__).resolve().parents[2] / "test-artifacts" / "screenshots"
 OpenTab = Callable[..., Tab]
 
 PAGES = {
@@ -57,30 +54,9 @@ def ids(site: Site) -> dict[str, str]:
     }
 
 
-class Browser:
-    """A session without the browser: it reads pages, and sends their forms."""
-
-    def __init__(self, site: Site, key: str):
-        self.client = httpx.Client(base_url=f"{site.url}/dashboard")
-        self.client.post("/sign-in", data={"api_key": key})
-        self.token = _field(self.client.get("/rounds").text, "csrf_token")
-
-    def get(self, path: str) -> httpx.Response:
-        return self.client.get(path)
-
-    def post(self, path: str, **fields: str) -> httpx.Response:
-        return self.client.post(path, data={"csrf_token": self.token, **fields})
-
-
-def _field(page: str, name: str) -> str:
-    found = re.search(rf'name="{name}" value="([^"]*)"', page)
-    assert found is not None, name
-    return found[1]
-
-
 @pytest.fixture(scope="module")
-def browser(site: Site) -> Browser:
-    return Browser(site, site.operator_key)
+def browser(site: Site) -> Person:
+    return Person(site, site.operator_key)
 
 
 def test_every_page_is_looked_at() -> None:
@@ -129,7 +105,7 @@ def _width(opened: Tab) -> int:
     return int(opened.page.evaluate("document.documentElement.clientWidth"))
 
 
-def test_a_form_that_is_sent_twice_announces_one_round(site: Site, browser: Browser) -> None:
+def test_a_form_that_is_sent_twice_announces_one_round(site: Site, browser: Person) -> None:
     with site.api() as api:
         sent = {"file": ("p.jsonl", b'{"prompt": "red"}\n')}
         prompts = api.post("/v1/files", data={"purpose": "prompts"}, files=sent).json()["id"]
@@ -138,7 +114,7 @@ def test_a_form_that_is_sent_twice_announces_one_round(site: Site, browser: Brow
         "base_model": "tiny-enumerable",
         "prompts_file_id": prompts,
         "generation.max_new_tokens": "2",
-        "idempotency_key": _field(browser.get("/rounds/new").text, "idempotency_key"),
+        "idempotency_key": hidden_field(browser.get("/rounds/new").text, "idempotency_key"),
     }
     first, second = (browser.post("/rounds/new", **fields) for _ in range(2))
     assert first.status_code == second.status_code == 303
@@ -146,12 +122,15 @@ def test_a_form_that_is_sent_twice_announces_one_round(site: Site, browser: Brow
     other = browser.post("/rounds/new", **fields | {"name": "Another"})
     assert other.status_code == 422
     assert "take a new key" in other.text
-    again = fields | {"name": "Another", "idempotency_key": _field(other.text, "idempotency_key")}
+    again = fields | {
+        "name": "Another",
+        "idempotency_key": hidden_field(other.text, "idempotency_key"),
+    }
     assert browser.post("/rounds/new", **again).status_code == 303
 
 
 def test_what_the_api_refuses_is_told_beside_its_field(
-    browser: Browser, ids: dict[str, str]
+    browser: Person, ids: dict[str, str]
 ) -> None:
     invoice, audits = f"/invoices/{ids['invoice_id']}", f"/rounds/{ids['round_id']}/audits/new"
     named = {"name": "x", "prompts_file_id": "file_" + "0" * 26}
@@ -185,7 +164,7 @@ def test_what_the_api_refuses_is_told_beside_its_field(
 
 
 def test_a_deed_that_comes_too_late_shows_how_things_are(
-    browser: Browser, ids: dict[str, str]
+    browser: Person, ids: dict[str, str]
 ) -> None:
     for path in (
         f"/rounds/{ids['round_id']}/open",
@@ -198,7 +177,7 @@ def test_a_deed_that_comes_too_late_shows_how_things_are(
         assert 'role="alert"' in refused.text, path
 
 
-def test_invoices_are_credited_written_off_and_voided(site: Site, browser: Browser) -> None:
+def test_invoices_are_credited_written_off_and_voided(site: Site, browser: Person) -> None:
     group_id, _ = site.new_group("debtors")
     books = settle_round(site, [group_id])
     at = f"/invoices/{books.invoice_id}"
@@ -211,7 +190,7 @@ def test_invoices_are_credited_written_off_and_voided(site: Site, browser: Brows
     assert "agreed" in browser.get(at).text
 
 
-def test_a_key_is_shown_once_rotated_and_revoked(site: Site, browser: Browser) -> None:
+def test_a_key_is_shown_once_rotated_and_revoked(site: Site, browser: Person) -> None:
     made = browser.post("/keys", **{"for": "operator", "key_name": "spare", "access": "read"})
     assert made.status_code == 201
     secret = re.search(r"tt_op_[\w-]+", made.text)
@@ -224,18 +203,19 @@ def test_a_key_is_shown_once_rotated_and_revoked(site: Site, browser: Browser) -
     assert rotated.status_code == 201
     assert successor is not None
     with site.api(successor[0]) as api:
-        assert browser.post(f"/keys/{api.get('/v1/keys/current').json()['id']}/revoke")
+        successor_id = api.get("/v1/keys/current").json()["id"]
+        assert browser.post(f"/keys/{successor_id}/revoke").status_code == 303
         assert api.get("/v1/keys/current").status_code == 401
     assert secret[0] not in browser.get("/keys").text
 
 
 def test_a_key_that_may_only_read_is_shown_no_deeds(
-    site: Site, browser: Browser, ids: dict[str, str]
+    site: Site, browser: Person, ids: dict[str, str]
 ) -> None:
     made = browser.post("/keys", **{"for": "operator", "key_name": "reader", "access": "read"})
     secret = re.search(r"tt_op_[\w-]+", made.text)
     assert secret is not None
-    reader = Browser(site, secret[0])
+    reader = Person(site, secret[0])
     for path in PAGES:
         page = reader.get(path.format(**ids)).text
         forms = re.findall(r'method="post" action="([^"]+)"', page)
@@ -247,7 +227,7 @@ def test_a_key_that_may_only_read_is_shown_no_deeds(
 
 def test_a_group_is_refused_as_by_the_api(site: Site, ids: dict[str, str]) -> None:
     """It may see its own invoices and the jobs of rounds; the rest is the operator's."""
-    stranger = Browser(site, add_key(site.state, "group", site.new_group("strangers")[0]))
+    stranger = Person(site, add_key(site.state, "group", site.new_group("strangers")[0]))
     shared = {"/rounds", "/rounds/{round_id}", "/rounds/{running_id}"}
     shared |= {"/jobs/{running_job_id}", "/invoices", "/models"}
     for path in PAGES.keys() - shared:
@@ -258,15 +238,15 @@ def test_a_group_is_refused_as_by_the_api(site: Site, ids: dict[str, str]) -> No
     assert "Worlds" not in running
 
 
-def test_a_part_that_is_polled_ends_with_its_job(browser: Browser, ids: dict[str, str]) -> None:
+def test_a_part_that_is_polled_ends_with_its_job(browser: Person, ids: dict[str, str]) -> None:
     for part in ("live", "stages"):
         assert browser.get(f"/jobs/{ids['running_job_id']}/{part}").status_code == 200
         ended = browser.get(f"/jobs/{ids['job_id']}/{part}")
-        assert (ended.status_code, ended.headers["HX-Refresh"]) == (204, "true")
+        assert (ended.status_code, ended.headers["HX-Refresh"]) == (286, "true")
 
 
 def test_drawings_and_downloads_come_as_the_api_gives_them(
-    site: Site, browser: Browser, ids: dict[str, str]
+    site: Site, browser: Person, ids: dict[str, str]
 ) -> None:
     paths = {
         f"/models/{ids['model_id']}/adapter.zip": f"/v1/models/{ids['model_id']}/adapter.zip",

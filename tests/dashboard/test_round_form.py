@@ -93,7 +93,7 @@ def test_an_unknown_method_is_the_apis_to_refuse() -> None:
     assert training_of({"method": "alchemy"})["method"] == "alchemy"
 
 
-@pytest.mark.parametrize("text", ["abc", "1e999", "nan"])
+@pytest.mark.parametrize("text", ["abc", "1e999", "nan", "9" * 400])
 def test_what_is_no_number_is_sent_as_it_is(text: str) -> None:
     assert number_of(text) == text
     with pytest.raises(ValidationError, match="max_group_size"):

@@ -14,6 +14,8 @@ from pages import ROOT, Block, blocks, runnable
 
 README = (ROOT / "README.md").read_text()
 TARGETS = ("setup", "demo", "serve", "test", "test-slow", "lint", "bench", "docs", "incentives")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,35 @@ def test_make_knows_the_target(target: str) -> None:
 def test_the_readme_names_no_target_that_make_does_not_know() -> None:
     named = re.findall(r"(?:^|`)make ([a-z-]+)(?:`|$)", README, re.MULTILINE)
     assert set(named) == set(TARGETS)
+
+
+def test_every_link_leads_to_a_file_and_every_anchor_to_a_heading() -> None:
+    links = [target for target in _LINK.findall(README) if "://" not in target]
+    assert len(links) > 10
+    for target in links:
+        name, _, anchor = target.partition("#")
+        assert (ROOT / (name or "README.md")).exists(), target
+        if anchor:
+            assert anchor in _anchors((ROOT / (name or "README.md")).read_text()), target
+
+
+@pytest.mark.parametrize(
+    ("heading", "anchor"),
+    [
+        ("## Does lying pay?", "does-lying-pay"),
+        ("### `closed_form`, and [others](x.md)", "closed_form-and-others"),
+        ("# A & B", "a--b"),
+    ],
+)
+def test_anchors_are_made_as_where_the_readme_is_read(heading: str, anchor: str) -> None:
+    assert _anchors(f"{heading}\ntext\n```sh\n# a comment\n```\n") == {anchor}
+
+
+def _anchors(page: str) -> set[str]:
+    """By GitHub's rule: small letters, no punctuation, a hyphen for each space."""
+    headings = re.findall(r"^#+ (.+)$", _FENCED.sub("", page), re.MULTILINE)
+    plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip() for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
 
 
 def test_a_first_time_user_reaches_a_receipt_with_the_readme_alone(

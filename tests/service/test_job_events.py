@@ -45,6 +45,18 @@ def test_events_are_listed_oldest_first_and_numbered_from_one(
     assert listed[3]["data"] == {"step": 1, "welfare": 1.5}
 
 
+def test_events_are_read_from_the_end(operator: TestClient, state: AppState, job_id: str) -> None:
+    """Whoever looks at a long training needs its last events, page by page backwards."""
+    _work(state)
+    url, seen, after = f"/v1/jobs/{job_id}/events?newest_first=true&limit=4", [], ""
+    for _ in range(2):
+        page = operator.get(url + after).json()
+        seen += [event["sequence"] for event in page["data"]]
+        after = f"&after={page['last_id']}"
+    assert seen == list(range(6, 0, -1))
+    assert page["has_more"] is False
+
+
 def test_pages_of_events_join_to_the_whole(
     operator: TestClient, state: AppState, job_id: str
 ) -> None:

@@ -3,12 +3,9 @@
 The inference process here is the real application, on a backend that writes without a model.
 """
 
-import asyncio
 import json
 import shutil
-import threading
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from playground_scenes import Writer, served
 from scenes import queue_job, settle_next, settled_round
 from starlette.testclient import TestClient
 from support import MakeGroup, add_key
@@ -24,45 +22,7 @@ from api_schemas.errors import InvalidInput, Unavailable
 from service.dependencies import AppState
 from service.playground import answering, channel, inference
 from service.settings import Settings
-from workers.serving.requests import End, Failure, GenerationRequest, ServedBase, Text
-
-END = End(finish_reason="length", prompt_tokens=3, completion_tokens=2)
-
-
-class Writer:
-    """A backend that writes what it is told, and notes what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[GenerationRequest] = []
-        self.answer: list[Text | End | Failure | Exception] = [
-            Text(text="blue "),
-            Text(text="sun"),
-            END,
-        ]
-        self.endless = False
-        self.ended = threading.Event()
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def deploy(self, name: str, base: ServedBase) -> Any: ...
-
-    def delete(self, name: str) -> None: ...
-
-    async def generate(
-        self, handle: Any, request: GenerationRequest
-    ) -> AsyncGenerator[Text | End | Failure, None]:
-        self.asked.append(request)
-        try:
-            for event in self.answer:
-                if isinstance(event, Exception):
-                    raise event
-                yield event
-            if self.endless:
-                await asyncio.Event().wait()
-        finally:
-            self.ended.set()
+from workers.serving.requests import Text
 
 
 @pytest.fixture
@@ -78,7 +38,7 @@ def writer(settings: Settings) -> Iterator[Writer]:
     made = Writer()
     app = inference.create_app(settings, lambda: made)
     config = uvicorn.Config(app, loop="asyncio", log_level="error")
-    with _served(uvicorn.Server(config), [channel.listening_socket(settings)]):
+    with served(uvicorn.Server(config), [channel.listening_socket(settings)]):
         yield made
 
 
@@ -86,22 +46,9 @@ def writer(settings: Settings) -> Iterator[Writer]:
 def live_url(app: FastAPI, client: TestClient) -> Iterator[str]:
     """The running application behind a socket that a client can close."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="error"))
-    with _served(server):
+    with served(server):
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
-
-
-@contextmanager
-def _served(server: uvicorn.Server, sockets: Any = None) -> Iterator[None]:
-    thread = threading.Thread(target=server.run, kwargs={"sockets": sockets})
-    thread.start()
-    while not server.started and thread.is_alive():
-        thread.join(0.01)
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def chat(client: TestClient, model: str, **changes: Any) -> httpx.Response:
@@ -194,7 +141,7 @@ def test_models_are_for_the_groups_of_their_rounds_alone(
     assert {asked.owner_id for asked in writer.asked} == {member_id}
 
 
-def test_before_its_round_is_settled_a_base_model_is_not_served(
+def test_before_its_round_is_settled_a_base_model_is_notserved(
     operator: TestClient, state: AppState
 ) -> None:
     queue_job(state.database)

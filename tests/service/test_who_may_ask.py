@@ -25,6 +25,11 @@ def test_the_table_has_every_route_and_no_other() -> None:
     assert set(TABLE) == routes
 
 
+def test_the_documentation_tells_how_many_requests_that_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "trust.md").read_text()
+    assert f" {len(TABLE) * len(ROLES) * len(STATES):,} requests" in page
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgresql":

@@ -9,12 +9,10 @@ from api_schemas.ids import PreviewId, RoundId
 from api_schemas.jobs import Job
 from api_schemas.previews import Histogram, Preview
 from service.dashboard.api import SessionApi
-from service.dashboard.pages import is_fragment, render
+from service.dashboard.pages import STOP_POLLING, is_fragment, render
 from service.dashboard.sessions import PATH, SignedIn
 
 router = APIRouter()
-STOP_POLLING = 286
-"""htmx's own status: this answer is the last."""
 
 
 @router.get(f"{PATH}/rounds/{{round_id}}/report/previews/{{preview_id}}")

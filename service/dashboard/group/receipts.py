@@ -63,6 +63,7 @@ async def show_receipt(
     receipt = await api.get(Receipt, f"/v1/receipts/{receipt_id}")
     invoice = await api.get(Invoice, f"/v1/invoices/{receipt.invoice_id}")
     deeds = f"/v1/invoices/{receipt.invoice_id}"
+    outcome = None if session.is_operator else await _outcome(api, invoice)
     return render(
         request,
         "group/receipt.html",
@@ -73,7 +74,8 @@ async def show_receipt(
         is_signed_body=isinstance(receipt.body, ReceiptBody),
         invoice=invoice,
         round=await api.get(Round, f"/v1/rounds/{invoice.round_id}"),
-        own=None if session.is_operator else await _own_line(api, invoice),
+        own=outcome and _own_line(outcome, invoice),
+        certificate=outcome and outcome.certificate,
         payments=await api.get(ListPage[Payment], f"{deeds}/payments", limit=_MOST),
         credit_notes=await api.get(ListPage[CreditNote], f"{deeds}/credit-notes", limit=_MOST),
     )
@@ -104,7 +106,11 @@ def explain(body: ReceiptBody | ReceiptBodyVersion1) -> Explained:
     )
 
 
-async def _own_line(api: Api, invoice: Invoice) -> GroupOutcome:
+async def _outcome(api: Api, invoice: Invoice) -> Outcome:
+    """As its group sees it; the operator's has figures that the group's lacks."""
+    return await api.get(Outcome, f"/v1/rounds/{invoice.round_id}/outcome")
+
+
+def _own_line(outcome: Outcome, invoice: Invoice) -> GroupOutcome:
     """The receipt tells the valuation after the round alone, not the one before."""
-    outcome = await api.get(Outcome, f"/v1/rounds/{invoice.round_id}/outcome")
     return next(line for line in outcome.groups if line.group_id == invoice.group_id)

@@ -20,8 +20,8 @@ from service.dashboard.forms import (
     texts,
 )
 from service.dashboard.forwarding import Forwarded
-from service.dashboard.group.previews import STOP_POLLING
-from service.dashboard.pages import go_to, is_fragment, render
+from service.dashboard.group.report_card import card_tables
+from service.dashboard.pages import STOP_POLLING, go_to, is_fragment, render
 from service.dashboard.sessions import PATH, CheckedForm, Session, SignedIn
 
 router = APIRouter(prefix=f"{PATH}/reward-models")
@@ -72,7 +72,16 @@ async def show_reward_model(
     parts = "group/reward_model_part.html", "group/reward_model.html"
     status = STOP_POLLING if is_fragment(request) and not pending else 200
     template = parts[0] if is_fragment(request) else parts[1]
-    return render(request, template, session, status, reward_model=made, job=job, pending=pending)
+    return render(
+        request,
+        template,
+        session,
+        status,
+        reward_model=made,
+        job=job,
+        pending=pending,
+        tables=list(card_tables(made.report_card)) if made.report_card else [],
+    )
 
 
 @router.get("/{reward_model_id}/report_card.svg")

@@ -13,10 +13,9 @@ from api_schemas.outcomes import Outcome
 from api_schemas.rounds import Round
 from service.dashboard.api import Api, SessionApi
 from service.dashboard.forwarding import Forwarded
-from service.dashboard.group.previews import STOP_POLLING
 from service.dashboard.group.report import find_report
 from service.dashboard.group.words import COUNTERFACTUALS, STAGES
-from service.dashboard.pages import is_fragment, render
+from service.dashboard.pages import is_fragment, load_again, render
 from service.dashboard.sessions import PATH, Session, SignedIn
 
 router = APIRouter(prefix=f"{PATH}/rounds/{{round_id}}")
@@ -50,12 +49,9 @@ async def show_progress(
     """The stages of the round's job; once it has ended, the whole page is loaded again."""
     round_ = await api.get(Round, f"/v1/rounds/{round_id}")
     job = await api.get(Job, f"/v1/jobs/{round_.job_id}") if round_.job_id else None
-    ended = job is None or job.status in _FINISHED
-    status = STOP_POLLING if ended and is_fragment(request) else 200
-    response = render(request, "group/progress.html", session, status, job=job, stages=STAGES)
-    if ended and is_fragment(request):
-        response.headers["HX-Refresh"] = "true"
-    return response
+    if is_fragment(request) and (job is None or job.status in _FINISHED):
+        return load_again()
+    return render(request, "group/progress.html", session, job=job, stages=STAGES)
 
 
 @router.get("/round.json")

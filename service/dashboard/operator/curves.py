@@ -9,8 +9,8 @@ from api_schemas.jobs import JobEvent
 from service.dashboard.api import Api
 from service.dashboard.operator.names import world_name
 
-_PAGES = 100
-"""Of 100 events each: more than any training of a day tells."""
+_PAGE = 100
+"""Events in one answer of the API at most."""
 
 _POINTS = 150
 """On a curve at most: a screen shows no more, and the table beside it stays readable."""
@@ -31,19 +31,24 @@ class Curves:
     last: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-async def all_events(api: Api, job_id: str) -> list[JobEvent]:
-    """Oldest first."""
+async def newest_events(api: Api, job_id: str, most: int) -> list[JobEvent]:
+    """The last `most` events, oldest first. A training may tell of 100,000 steps: a page that is
+    looked at again and again can't read them all each time."""
     events: list[JobEvent] = []
     after = None
-    for _ in range(_PAGES):
+    for _ in range(-(-most // _PAGE)):
         page = await api.get(
-            ListPage[JobEvent], f"/v1/jobs/{job_id}/events", after=after, limit=100
+            ListPage[JobEvent],
+            f"/v1/jobs/{job_id}/events",
+            newest_first="true",
+            after=after,
+            limit=_PAGE,
         )
         events += page.data
         if not page.has_more:
             break
         after = page.last_id
-    return events
+    return events[::-1]
 
 
 def curves_of(events: Iterable[JobEvent]) -> Curves:

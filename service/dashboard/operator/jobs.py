@@ -10,16 +10,17 @@ from api_schemas.errors import Problem
 from api_schemas.jobs import Job, JobEvent
 from api_schemas.rounds import Round
 from service.dashboard.api import Api, Refused, SessionApi
-from service.dashboard.operator.curves import all_events, chart, curves_of
+from service.dashboard.operator.curves import chart, curves_of, newest_events
 from service.dashboard.operator.names import group_names, world_name
-from service.dashboard.pages import go_to, render
+from service.dashboard.pages import go_to, load_again, render
 from service.dashboard.sessions import PATH, CheckedForm, Session, SignedIn
 
 router = APIRouter()
 UNFINISHED = frozenset({"queued", "running"})
 _LOGGED = 200
-_EVENTS_A_SECOND = 500
-"""Of which a page may ask: a job with many is looked at less often."""
+_EVERY_SECONDS = 2
+_READ_LIVE, _READ_ENDED = 1_000, 10_000
+"""Events at most, the newest: a job at work is looked at again and again, one that ended once."""
 
 
 @router.get(f"{PATH}/jobs/{{job_id}}")
@@ -35,7 +36,7 @@ async def show_progress(
     which polls no more."""
     job = await api.get(Job, f"/v1/jobs/{job_id}")
     if job.status not in UNFINISHED:
-        return _load_again()
+        return load_again()
     return render(request, "operator/job_progress.html", session, **await _progress(api, job))
 
 
@@ -46,7 +47,7 @@ async def show_stages(
     """The same for the round's page, which shows the stages alone."""
     job = await api.get(Job, f"/v1/jobs/{job_id}")
     if job.status not in UNFINISHED:
-        return _load_again()
+        return load_again()
     return render(request, "operator/stages.html", session, job=job)
 
 
@@ -84,18 +85,16 @@ async def _page(
     )
 
 
-def _load_again() -> Response:
-    return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Refresh": "true"})
-
-
 async def _progress(api: Api, job: Job) -> dict[str, Any]:
-    events = await all_events(api, job.id)
+    live = job.status in UNFINISHED
+    events = await newest_events(api, job.id, _READ_LIVE if live else _READ_ENDED)
+    total = events[-1].sequence if events else 0
     found = curves_of(events)
     names = await group_names(api) if found.last else {}
     return {
         "job": job,
-        "live": job.status in UNFINISHED,
-        "every_seconds": 2 + len(events) // _EVENTS_A_SECOND,
+        "live": live,
+        "every_seconds": _EVERY_SECONDS,
         "worlds": {world_name(world, names): seen for world, seen in found.last.items()},
         "latest": _latest(found.welfare, found.divergence, names),
         "welfare": chart(found.welfare, names),
@@ -103,7 +102,9 @@ async def _progress(api: Api, job: Job) -> dict[str, Any]:
         "held_out": chart(found.held_out, names),
         "doing": _doing(events),
         "log": events[-_LOGGED:][::-1],
-        "left_out": max(0, len(events) - _LOGGED),
+        "left_out": max(0, total - _LOGGED),
+        "told": total,
+        "unread": total - len(events),
     }
 
 

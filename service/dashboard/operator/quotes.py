@@ -10,12 +10,10 @@ from service.dashboard.api import Refused, SessionApi
 from service.dashboard.forms import FieldProblem, micro_units_of, number_of, texts
 from service.dashboard.operator import round_page
 from service.dashboard.operator.jobs import UNFINISHED
-from service.dashboard.pages import go_to, render
+from service.dashboard.pages import STOP_POLLING, go_to, render
 from service.dashboard.sessions import PATH, CheckedForm, SignedIn
 
 router = APIRouter()
-STOP_POLLING = 286
-"""htmx takes the answer and asks no more."""
 
 _PRICE = "price_per_device_hour_micro_units"
 
