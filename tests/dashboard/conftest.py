@@ -17,9 +17,12 @@ import migrations
 from service.database import Database
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """`path_of` says what happens where there is none."""
+    """`path_of` says what happens where there is none.
+
+    Of a module, since Playwright's event loop runs as long: no `asyncio.run` works beside it.
+    """
     path = path_of(CHROMIUM, "`make test` installs it on Debian, as root")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
