@@ -27,7 +27,9 @@ _ENOUGH_SECONDS = 120.0
 
 
 class Launcher(Protocol):
-    """Starts a process of the service, and ends one by SIGKILL."""
+    """Starts a process of the service, and ends one by SIGKILL. All write to one log."""
+
+    log: Path
 
     def start(self, role: Literal["api", "coordinator"], settings: dict[str, Any]) -> int: ...
 
@@ -38,15 +40,15 @@ class Forked:
     """Processes that are born in a moment; their coordinators pretend to work."""
 
     def __init__(self, fork_server: ForkServer, log: Path):
-        self._fork_server, self._log = fork_server, log
+        self._fork_server, self.log = fork_server, log
 
     def start(self, role: Literal["api", "coordinator"], settings: dict[str, Any]) -> int:
         if role == "coordinator":
             return self._fork_server.start(
-                "coordinators:coordinate", self._log, settings=settings, name=role
+                "coordinators:coordinate", self.log, settings=settings, name=role
             )
         port = settings["port"]
-        return self._fork_server.start("servers:serve", self._log, settings=settings, port=port)
+        return self._fork_server.start("servers:serve", self.log, settings=settings, port=port)
 
     def kill(self, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
@@ -57,7 +59,7 @@ class Real:
     """`truthtune serve`, and `truthtune coordinator` with a Ray of its own."""
 
     def __init__(self, log: Path):
-        self._log = log
+        self.log = log
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, role: Literal["api", "coordinator"], settings: dict[str, Any]) -> int:
@@ -65,7 +67,7 @@ class Real:
             name: value for name, value in os.environ.items() if not name.startswith("TRUTHTUNE_")
         } | {f"TRUTHTUNE_{name.upper()}": str(value) for name, value in settings.items()}
         command = "serve" if role == "api" else "coordinator"
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "client.cli", command],
                 env=environment,
@@ -139,7 +141,8 @@ class RunningService:
         self.slowest["api"] = max(self.slowest["api"], time.monotonic() - since)
 
     def _kill_the_holder(self) -> None:
-        """The one that holds a job, else any; another takes the job over."""
+        """The one that holds a job, else any; another takes the job over, once it has started."""
+        self._until(lambda: all(map(self._has_started, self._coordinators)), "all coordinators run")
         held = self._held()
         pid = next((pid for pid in held.values() if pid in self._coordinators), None)
         if pid is None:
@@ -166,6 +169,10 @@ class RunningService:
             return False
         self._random.choice(found).kill()
         return True
+
+    def _has_started(self, pid: int) -> bool:
+        lines = self._launcher.log.read_text().splitlines()
+        return any("coordinator_started" in line and f":{pid}:" in line for line in lines)
 
     def _held(self) -> dict[str, int]:
         """The process that holds each job, by the job's id."""
