@@ -18,7 +18,7 @@ def test_every_block_of_the_page_runs(service: RunningService, tmp_path: Path) -
     assert (tmp_path / "truthtune.env").is_file()
     assert "ok      operator_key  the operator has an API key" in done
     client = {"TRUTHTUNE_URL": service.url, "TRUTHTUNE_API_KEY": service.operator_key}
-    assert '"name": "millers"' in _shell(used, tmp_path, **client)
+    assert '"name": "weavers"' in _shell(used, tmp_path, **client)
 
 
 def _shell(block: str, folder: Path, **variables: str) -> str:

@@ -253,6 +253,8 @@ def _start(environment: dict[str, str], *arguments: str) -> "subprocess.Popen[st
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job is born deaf to it, and with it these tests.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 

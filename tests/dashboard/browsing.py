@@ -39,13 +39,13 @@ _SEND = """([path, fields]) => {
 
 
 def path_of(program: str, remedy: str) -> str:
-    """Without the program the test is skipped, unless TRUTHTUNE_TEST_BROWSER=required, which says
+    """Without the program the test is skipped, unless BROWSER_TESTS=required, which says
     that here nothing of the dashboard may be skipped."""
     path = shutil.which(program)
     if path is not None:
         return path
     reason = f"{program} is not installed ({remedy})"
-    if os.environ.get("TRUTHTUNE_TEST_BROWSER") == "required":
+    if os.environ.get("BROWSER_TESTS") == "required":
         pytest.fail(reason)
     pytest.skip(reason)
 

@@ -52,9 +52,9 @@ def test_the_copies_are_what_the_lock_names(tmp_path: Path) -> None:
 
 
 def test_nothing_is_skipped_where_all_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRUTHTUNE_TEST_BROWSER", "required")
+    monkeypatch.setenv("BROWSER_TESTS", "required")
     with pytest.raises(pytest.fail.Exception, match="no-such-program is not installed"):
         path_of("no-such-program", "nobody makes it")
-    monkeypatch.delenv("TRUTHTUNE_TEST_BROWSER")
+    monkeypatch.delenv("BROWSER_TESTS")
     with pytest.raises(pytest.skip.Exception, match="nobody makes it"):
         path_of("no-such-program", "nobody makes it")

@@ -17,6 +17,8 @@ PREFIXES = {
     "job_id": "job",
     "key_id": "key",
     "model_id": "mdl",
+    "preview_id": "prv",
+    "quote_id": "quo",
     "receipt_id": "rcpt",
     "reranking_id": "rrk",
     "reward_model_id": "rm",
@@ -109,6 +111,7 @@ def _report_in_every_way(group: TestClient, round_id: str) -> list[dict[str, Any
     made = group.post("/v1/reward-models", json={"name": "Spring", "reward_model": fitted}).json()
     trained = {"type": "trained", "reward_model_id": made["id"]}
     assert group.put(url, json={"size": 2, "reward_model": trained}).status_code == 409
+    assert group.post(f"{url}/preview", json=report_body()).status_code == 202
     answers = [
         group.put(url, json={"size": 2, "reward_model": fitted}),
         group.put(url, json=report_body()),
