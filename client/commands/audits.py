@@ -8,13 +8,10 @@ import typer
 
 from api_schemas.audits import Audit, AuditCreate
 from api_schemas.errors import InvalidInput
-from api_schemas.jobs import stages_of
 from client.audit_tables import audit_table, conclusion, retrained_table
-from client.client import Truthtune
 from client.commands.context import AsJson, connect, console, print_one, validated, write_file
 from client.commands.ids import RoundId, complete_group
-from client.commands.jobs import exit_unless_succeeded
-from client.progress import JobProgress
+from client.commands.jobs import follow
 
 _DEFAULT = "Repeatable; takes the place of the default list."
 Factors = list[float] | None
@@ -61,7 +58,8 @@ def audit(
         settings = validated(AuditCreate, given | {"spike": spike}, "the audit")
         made = client.audits.create(round_id, settings)
         if wait:
-            made = _finished(client, made, names, as_json)
+            follow(client, made.job_id, "audit", as_json, names)
+            made = client.audits.get(made.id)
         if out:
             write_file(out, made.model_dump_json(indent=2).encode() + b"\n")
         if plot:
@@ -83,17 +81,6 @@ def _misreport(text: str, names: Mapping[str, str]) -> dict[str, Any]:
         raise InvalidInput(f"--retrain {text!r} is not GROUP:STRATEGY:PARAMETER")
     group, strategy, parameter = parts
     return {"group_id": _group_id(group, names), "strategy": strategy, "parameter": parameter}
-
-
-def _finished(client: Truthtune, made: Audit, names: Mapping[str, str], as_json: bool) -> Audit:
-    """The audit once its job has succeeded; otherwise the command ends with status 1."""
-    if as_json:
-        job = client.jobs.wait(made.job_id)
-    else:
-        with JobProgress(console(), names, stages_of("audit")) as progress:
-            job = client.jobs.wait(made.job_id, progress.show)
-    exit_unless_succeeded(job)
-    return client.audits.get(made.id)
 
 
 def _show(found: Audit, names: Mapping[str, str]) -> None:

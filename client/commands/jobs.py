@@ -1,11 +1,13 @@
 """`truthtune job …`: watch the computation of a round, an audit or a reward model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from api_schemas.jobs import Job
+from api_schemas.jobs import Job, JobKind, stages_of
+from client.client import Truthtune
 from client.commands.context import (
     AsJson,
     connect,
@@ -33,11 +35,29 @@ def watch(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> Non
             stages = [stage.name for stage in client.jobs.get(job_id).stages]
             with JobProgress(console(), stages=stages) as progress:
                 job = client.jobs.wait(job_id, progress.show)
-    exit_unless_succeeded(job)
+    _exit_unless_succeeded(job)
 
 
-def exit_unless_succeeded(job: Job) -> None:
-    """Ends the command with status 1, and says why, if the job came to nothing."""
+def follow(
+    client: Truthtune,
+    job_id: str,
+    kind: JobKind,
+    as_json: bool,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Wait for a job that the command has queued, and show it unless it prints JSON.
+
+    The command ends with status 1, and says why, if the job came to nothing.
+    """
+    if as_json:
+        job = client.jobs.wait(job_id)
+    else:
+        with JobProgress(console(), names, stages_of(kind)) as progress:
+            job = client.jobs.wait(job_id, progress.show)
+    _exit_unless_succeeded(job)
+
+
+def _exit_unless_succeeded(job: Job) -> None:
     if job.status != "succeeded":
         reason = f": {job.error.message}" if job.error else ""
         typer.echo(f"truthtune: job {job.id} {job.status}{reason}", err=True)

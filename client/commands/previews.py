@@ -4,11 +4,10 @@ from typing import Annotated
 
 import typer
 
-from api_schemas.jobs import stages_of
 from api_schemas.reports import ReportPut
 from client.commands.context import AsJson, connect, console, print_one, validated
 from client.commands.ids import RoundId
-from client.commands.jobs import exit_unless_succeeded
+from client.commands.jobs import follow
 from client.commands.specs import (
     AdapterOption,
     BaseModelOption,
@@ -22,7 +21,6 @@ from client.commands.specs import (
     reward_model_spec,
 )
 from client.preview_tables import preview_parts
-from client.progress import JobProgress
 
 
 def preview(
@@ -50,13 +48,8 @@ def preview(
         found = reward_model_spec(client, options)
         body = validated(ReportPut, {"size": size, "reward_model": found}, "the report")
         made = client.previews.create(round_id, body)
-        if wait and as_json:
-            exit_unless_succeeded(client.jobs.wait(made.job_id))
-        elif wait:
-            with JobProgress(console(), stages=stages_of("preview")) as progress:
-                job = client.jobs.wait(made.job_id, progress.show)
-            exit_unless_succeeded(job)
         if wait:
+            follow(client, made.job_id, "preview", as_json)
             made = client.previews.get(made.id)
     if as_json or made.result is None:
         print_one(made, as_json)

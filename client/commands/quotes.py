@@ -4,12 +4,10 @@ from typing import Annotated, Any
 
 import typer
 
-from api_schemas.jobs import stages_of
 from api_schemas.quotes import QuoteCreate
 from client.commands.context import AsJson, connect, console, print_one, validated
 from client.commands.ids import RoundId
-from client.commands.jobs import exit_unless_succeeded
-from client.progress import JobProgress
+from client.commands.jobs import follow
 from client.quote_tables import quote_parts
 
 
@@ -35,13 +33,8 @@ def quote(
     settings = validated(QuoteCreate, asked, "the quote")
     with connect(context) as client:
         made = client.quotes.create(round_id, settings)
-        if wait and as_json:
-            exit_unless_succeeded(client.jobs.wait(made.job_id))
-        elif wait:
-            with JobProgress(console(), stages=stages_of("quote")) as progress:
-                job = client.jobs.wait(made.job_id, progress.show)
-            exit_unless_succeeded(job)
         if wait:
+            follow(client, made.job_id, "quote", as_json)
             made = client.quotes.get(made.id)
     if as_json or made.result is None:
         print_one(made, as_json)

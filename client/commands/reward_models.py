@@ -6,9 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from api_schemas.errors import InvalidInput
-from api_schemas.jobs import JobKind, stages_of
 from api_schemas.reward_models import Candidates, NewRewardModel, Reranking, RewardModel
-from client.client import Truthtune
 from client.commands.context import (
     AsJson,
     connect,
@@ -21,7 +19,7 @@ from client.commands.context import (
     write_file,
 )
 from client.commands.ids import RewardModelId
-from client.commands.jobs import exit_unless_succeeded
+from client.commands.jobs import follow
 from client.commands.specs import (
     AdapterOption,
     BaseModelOption,
@@ -34,7 +32,6 @@ from client.commands.specs import (
     data_file,
     reward_model_spec,
 )
-from client.progress import JobProgress
 from client.report_card_tables import accuracy_text, card_parts
 
 app = typer.Typer(no_args_is_help=True, help="Reward models of your own, made ahead of a round.")
@@ -72,7 +69,7 @@ def create(
         evaluated_on = None if evaluation is None else data_file(client, evaluation)
         made = client.reward_models.create(name, asked, evaluated_on)
         if wait:
-            _follow(client, made.job_id, "reward_model", as_json)
+            follow(client, made.job_id, "reward_model", as_json)
             made = client.reward_models.get(made.id)
     _show(made, as_json)
 
@@ -101,7 +98,7 @@ def wait(context: typer.Context, reward_model_id: RewardModelId, as_json: AsJson
     """Follow a reward model's job until it is ready; exits with 1 if it never will be."""
     with connect(context) as client:
         made = client.reward_models.get(reward_model_id)
-        _follow(client, made.job_id, "reward_model", as_json)
+        follow(client, made.job_id, "reward_model", as_json)
         _show(client.reward_models.get(reward_model_id), as_json)
 
 
@@ -144,22 +141,12 @@ def rerank(
     with connect(context) as client:
         made = client.reward_models.rerank(reward_model_id, items)
         if wait:
-            _follow(client, made.job_id, "reranking", as_json)
+            follow(client, made.job_id, "reranking", as_json)
             made = client.reward_models.get_reranking(made.id)
     if as_json or made.result is None:
         print_one(made, as_json)
     else:
         _show_best(made, items)
-
-
-def _follow(client: Truthtune, job_id: str, kind: JobKind, as_json: bool) -> None:
-    """Ends the command with status 1 unless the job succeeds."""
-    if as_json:
-        job = client.jobs.wait(job_id)
-    else:
-        with JobProgress(console(), stages=stages_of(kind)) as progress:
-            job = client.jobs.wait(job_id, progress.show)
-    exit_unless_succeeded(job)
 
 
 def _items(file: Path | None, prompt: str | None, responses: list[str]) -> list[Candidates]:

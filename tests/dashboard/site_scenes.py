@@ -1,7 +1,6 @@
 """A service in this process behind a real socket, and scenes set past its API."""
 
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
+from served_app import serve_app
 from support import SEAL_KEY, add_key
 
 from service.app import create_app
 from service.dependencies import AppState
 from service.groups import repository
-from service.server import uvicorn_options
 from service.settings import Settings
 
 
@@ -71,15 +69,6 @@ def serve_site(home: Path, database_url: str) -> Iterator[Site]:
         home=home, database_url=database_url, seal_key=SEAL_KEY, port=0, rate_limit_per_minute=0
     )
     app = create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", **uvicorn_options(settings)))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started and thread.is_alive():
-        thread.join(0.01)
-    try:
-        port = server.servers[0].sockets[0].getsockname()[1]
+    with serve_app(app, settings) as port:
         key = add_key(app.state.truthtune, "operator", None)
         yield Site(f"http://127.0.0.1:{port}", app, key)
-    finally:
-        server.should_exit = True
-        thread.join()

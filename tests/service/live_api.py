@@ -1,6 +1,5 @@
 """The application behind a real socket, and generated requests aimed at what there is."""
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +8,6 @@ from typing import Any
 
 import httpx
 import schemathesis
-import uvicorn
 from reward_model_scenes import publish_next, ready, rerank
 from route_scenes import train_next
 from scenes import claim, publish, queue_audit, queue_job, settle_next
@@ -21,12 +19,12 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from served_app import serve_app
 from sqlalchemy import select
 from support import SEAL_KEY, add_key, round_body, upload_jsonl
 
 from service.app import create_app
 from service.dependencies import AppState
-from service.server import uvicorn_options
 from service.settings import Settings
 from service.tables import InvoiceRow, KeyRow
 
@@ -141,18 +139,8 @@ def serve(database_url: str, home: Any) -> Iterator[Live]:
         quota_keys=10**6,
     )
     app = create_app(settings)
-    config = uvicorn.Config(app, log_level="warning", **uvicorn_options(settings))
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started and thread.is_alive():
-        thread.join(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
+    with serve_app(app, settings) as port:
         yield _set_scene(f"http://127.0.0.1:{port}", app.state.truthtune)
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def _set_scene(base_url: str, state: AppState) -> Live:

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +13,10 @@ from pathlib import Path
 
 import torch
 import transformers
-import uvicorn
 from openai import OpenAI
 from peft import LoraConfig, get_peft_model
 from scenes import claim, queue_job, settle, valued
+from served_app import serve_app
 from support import SEAL_KEY, add_key
 
 from api_schemas.models import ModelFile
@@ -26,7 +25,6 @@ from service.dependencies import AppState
 from service.groups import repository
 from service.models.archive import build_archive
 from service.playground import channel
-from service.server import uvicorn_options
 from service.settings import Settings
 from workers import base_models
 
@@ -74,17 +72,8 @@ def _until_listening(process: subprocess.Popen[bytes], path: Path) -> None:
 @contextmanager
 def _api(settings: Settings) -> Iterator[tuple[str, AppState]]:
     app = create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", **uvicorn_options(settings)))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started and thread.is_alive():
-        thread.join(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
+    with serve_app(app, settings) as port:
         yield f"http://127.0.0.1:{port}", app.state.truthtune
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def _set_scene(url: str, state: AppState, folder: Path, base_model: str) -> Served:

@@ -2,38 +2,22 @@
 
 import shutil
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
+from served_app import serve_app
 from support import add_key
 
 from service import limits, server
 from service.app import create_app
-from service.server import HEADER_BYTES, uvicorn_options
+from service.server import HEADER_BYTES
 from service.settings import Settings
 
 WAIT_SECONDS = 20.0
-
-
-@contextmanager
-def _serving(app: FastAPI, settings: Settings) -> Iterator[int]:
-    options = uvicorn_options(settings.model_copy(update={"port": 0}))
-    running = uvicorn.Server(uvicorn.Config(app, log_level="warning", **options))
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    while not running.started and thread.is_alive():
-        thread.join(0.01)
-    try:
-        yield running.servers[0].sockets[0].getsockname()[1]
-    finally:
-        running.should_exit = True
-        thread.join()
 
 
 @contextmanager
@@ -61,7 +45,7 @@ def settings(tmp_path: Path, sqlite_template: Path) -> Settings:
 
 
 def test_an_answer_does_not_name_its_server(app: FastAPI, settings: Settings) -> None:
-    with _serving(app, settings) as port, _connection(port) as connection:
+    with serve_app(app, settings) as port, _connection(port) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         answer = _read_all(connection)
     assert answer.startswith(b"HTTP/1.1 200")
@@ -77,7 +61,7 @@ def test_headers_beyond_their_limit_are_refused(
         "many short": b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * HEADER_BYTES,
         "the path": b"GET /" + b"a" * 2 * HEADER_BYTES,
     }[header]
-    with _serving(app, settings) as port, _connection(port) as connection:
+    with serve_app(app, settings) as port, _connection(port) as connection:
         with suppress(ConnectionError):
             connection.sendall(lines)
         assert not _read_all(connection).startswith(b"HTTP/1.1 200")
@@ -91,7 +75,7 @@ def test_a_request_that_never_comes_is_not_waited_for(
     app: FastAPI, settings: Settings, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     monkeypatch.setattr(server, "HEADER_SECONDS", 0.2)
-    with _serving(app, settings) as port, _connection(port) as connection:
+    with serve_app(app, settings) as port, _connection(port) as connection:
         started = time.monotonic()
         connection.sendall(sent)
         assert _read_all(connection) == b""
@@ -102,7 +86,7 @@ def test_a_second_request_on_a_connection_has_to_come_too(
     app: FastAPI, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "HEADER_SECONDS", 0.5)
-    with _serving(app, settings) as port, _connection(port) as connection:
+    with serve_app(app, settings) as port, _connection(port) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HT")
         answers = _read_all(connection)
     assert answers.count(b"HTTP/1.1 200") == 1
@@ -113,7 +97,7 @@ def test_a_body_that_trickles_is_answered_with_408(
 ) -> None:
     monkeypatch.setattr(limits, "BODY_SECONDS", 0.3)
     slow_app = create_app(settings)
-    with _serving(slow_app, settings) as port, _connection(port) as connection:
+    with serve_app(slow_app, settings) as port, _connection(port) as connection:
         key = add_key(slow_app.state.truthtune, "operator", None)
         connection.sendall(
             b"POST /v1/groups HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -129,7 +113,7 @@ def test_connections_beyond_the_limit_get_503_and_the_service_lives(
     app: FastAPI, settings: Settings
 ) -> None:
     few = settings.model_copy(update={"max_connections": 3})
-    with _serving(app, few) as port:
+    with serve_app(app, few) as port:
         idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
         for connection in idle:
             connection.sendall(b"GET /healthz HTTP/1.1\r\n")

@@ -1,8 +1,7 @@
 """The migration that brings quotes and previews: what was stored before stays, up and down."""
 
-from datetime import UTC, datetime
-
 import pytest
+from migration_scenes import NOW, event_row, job_row
 from scenes import add_groups, queue_job
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
@@ -12,15 +11,12 @@ import migrations
 from api_schemas.ids import new_id
 from service.database import Database
 from service.tables import (
-    JobEventRow,
     JobRow,
     JobStageRow,
     PreviewRow,
     QuoteRow,
     RoundRow,
 )
-
-NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def test_a_downgrade_takes_quotes_and_previews_with_their_jobs_and_leaves_all_others(
@@ -31,13 +27,13 @@ def test_a_downgrade_takes_quotes_and_previews_with_their_jobs_and_leaves_all_ot
         (group_id,) = add_groups(session, 1)
         round_id = session.scalars(select(RoundRow.id)).one()
         quote, preview, made_ahead = (
-            _job("quote", round_id, None),
-            _job("preview", None, group_id),
-            _job("reward_model", None, group_id),
+            job_row("quote", round_id),
+            job_row("preview", owner_id=group_id),
+            job_row("reward_model", owner_id=group_id),
         )
         session.add_all([quote, preview, made_ahead])
         session.flush()
-        session.add_all(_event(job.id) for job in (quote, preview, made_ahead))
+        session.add_all(event_row(job.id) for job in (quote, preview, made_ahead))
         session.add(JobStageRow(job_id=preview.id, stage="preview", started_at=NOW))
         of_round = {"round_id": round_id, "created_at": NOW}
         session.add(QuoteRow(id=new_id("quo"), job_id=quote.id, settings={}, **of_round))
@@ -59,28 +55,3 @@ def test_a_downgrade_takes_quotes_and_previews_with_their_jobs_and_leaves_all_ot
     migrations.require_current_schema(database)
     with database.read() as session:
         assert sorted(session.scalars(select(JobRow.id))) == kept
-
-
-def _job(kind: str, round_id: str | None, owner_id: str | None) -> JobRow:
-    return JobRow(
-        id=new_id("job"),
-        kind=kind,
-        round_id=round_id,
-        owner_id=owner_id,
-        status="queued",
-        input={},
-        created_at=NOW,
-    )
-
-
-def _event(job_id: str) -> JobEventRow:
-    return JobEventRow(
-        id=new_id("evt"),
-        job_id=job_id,
-        sequence=1,
-        type="job_queued",
-        level="info",
-        message="",
-        data={},
-        created_at=NOW,
-    )

@@ -1,10 +1,10 @@
 """The migration that brings reward models: what was stored before stays, up and down."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from migration_scenes import NOW, event_row, job_row
 from scenes import announcement, queue_job
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -16,14 +16,12 @@ from api_schemas.jobs import JobInput
 from service.database import Database
 from service.tables import (
     GroupRow,
-    JobEventRow,
     JobRow,
     JobStageRow,
     RerankingRow,
     RewardModelRow,
 )
 
-NOW = datetime(2030, 1, 1, tzinfo=UTC)
 ROUND, JOB = "rnd_" + "0" * 26, "job_" + "0" * 26
 FILE, SHA = "file_" + "0" * 26, "sha256:" + "0" * 64
 GROUPS = ["grp_" + "0" * 26, "grp_" + "1" * 26]
@@ -57,10 +55,10 @@ def test_a_job_is_either_a_rounds_or_an_owners(database: Database) -> None:
     queue_job(database)
     with database.write() as session:
         round_id = session.scalars(select(JobRow.round_id)).one()
-        session.add(_job(None, "reward_model", "operator"))
+        session.add(job_row("reward_model", owner_id="operator"))
     for owner_id, of_round in (("operator", round_id), (None, None)):
         with pytest.raises(IntegrityError), database.write() as session:
-            session.add(_job(of_round, "reward_model", owner_id))
+            session.add(job_row("reward_model", of_round, owner_id))
 
 
 def test_a_downgrade_takes_reward_models_with_it_and_leaves_the_rounds_jobs(
@@ -69,10 +67,10 @@ def test_a_downgrade_takes_reward_models_with_it_and_leaves_the_rounds_jobs(
     queue_job(database)
     with database.write() as session:
         own = session.scalars(select(JobRow.id)).one()
-        jobs = [_job(None, kind, "operator") for kind in ("reward_model", "reranking")]
+        jobs = [job_row(kind, owner_id="operator") for kind in ("reward_model", "reranking")]
         session.add_all(jobs)
         session.flush()
-        session.add_all(_event(job.id) for job in jobs)
+        session.add_all(event_row(job.id) for job in jobs)
         session.add(JobStageRow(job_id=jobs[0].id, stage="fit_reward_model", started_at=NOW))
         of_model = {
             "id": new_id("rm"),
@@ -155,28 +153,3 @@ _JOB_OF_0002 = (
     "fencing_token, created_at) "
     "VALUES (:id, 'round', :round_id, 'succeeded', :input, 1, :cancel_requested, 1, :at)"
 )
-
-
-def _job(round_id: str | None, kind: str, owner_id: str | None) -> JobRow:
-    return JobRow(
-        id=new_id("job"),
-        kind=kind,
-        round_id=round_id,
-        owner_id=owner_id,
-        status="queued",
-        input={},
-        created_at=NOW,
-    )
-
-
-def _event(job_id: str) -> JobEventRow:
-    return JobEventRow(
-        id=new_id("evt"),
-        job_id=job_id,
-        sequence=1,
-        type="job_queued",
-        level="info",
-        message="",
-        data={},
-        created_at=NOW,
-    )

@@ -1,11 +1,11 @@
 """The migrations make exactly the tables of the code, and guard what must not change."""
 
-from datetime import UTC, datetime
 from threading import Thread
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from migration_scenes import NOW, event_row, job_row
 from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -30,8 +30,6 @@ from service.tables import (
     ReceiptRow,
     RoundRow,
 )
-
-NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def test_the_migrated_schema_is_the_one_of_the_tables(database: Database) -> None:
@@ -145,20 +143,20 @@ def test_a_round_has_one_job_of_its_own_and_any_number_of_audits(database: Datab
     _fill(database)
     with database.write() as session:
         round_id = session.scalars(select(JobRow.round_id)).one()
-        session.add_all(_job(round_id, "audit") for _ in range(2))
+        session.add_all(job_row("audit", round_id) for _ in range(2))
     with pytest.raises(IntegrityError), database.write() as session:
-        session.add(_job(round_id, "round"))
+        session.add(job_row("round", round_id))
 
 
 def test_a_downgrade_takes_audits_with_it_and_leaves_the_rounds_jobs(database: Database) -> None:
     _fill(database)
     with database.write() as session:
         own = session.scalars(select(JobRow)).one()
-        audit = _job(own.round_id, "audit")
+        audit = job_row("audit", own.round_id)
         session.add(audit)
         session.flush()
         session.add(JobStageRow(job_id=audit.id, stage="replay", started_at=NOW))
-        session.add(_event(audit.id))
+        session.add(event_row(audit.id))
         session.add(
             IncentiveAuditRow(
                 id=new_id("aud"),
@@ -203,32 +201,13 @@ def _insert_first_version(database: Database) -> None:
             session.connection().exec_driver_sql(statement)
 
 
-def _job(round_id: str, kind: str) -> JobRow:
-    return JobRow(
-        id=new_id("job"), kind=kind, round_id=round_id, status="queued", input={}, created_at=NOW
-    )
-
-
-def _event(job_id: str) -> JobEventRow:
-    return JobEventRow(
-        id=new_id("evt"),
-        job_id=job_id,
-        sequence=1,
-        type="job_queued",
-        level="info",
-        message="",
-        data={},
-        created_at=NOW,
-    )
-
-
 def _fill(database: Database) -> None:
     """One row in every append-only table, and the rows they point to."""
     group = GroupRow(id=new_id("grp"), name="teachers", created_at=NOW)
     round_ = RoundRow(
         id=new_id("rnd"), state="open", announcement={}, announcement_digest="", created_at=NOW
     )
-    job = _job(round_.id, "round")
+    job = job_row("round", round_.id)
     invoice = InvoiceRow(
         id=new_id("inv"),
         number=1,
@@ -239,7 +218,7 @@ def _fill(database: Database) -> None:
         currency="EUR",
         created_at=NOW,
     )
-    event = _event(job.id)
+    event = event_row(job.id)
     posting = PostingRow(
         id=new_id("pst"),
         entry_key="invoice",
