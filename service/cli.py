@@ -118,7 +118,10 @@ def coordinator(end_with_parent: EndWithParent = False) -> None:
         supervisor.wait_to_begin()
     with current_database() as (settings, _):
         load_vault(settings)
-    run(settings)
+    try:
+        run(settings)
+    except TruthtuneError as error:
+        give_up(error.message)
 
 
 @app.command(rich_help_panel=_PANEL)
@@ -147,14 +150,19 @@ def up() -> None:
     If one of the three ends, the others are ended too, and the exit status is not 0. With
     TRUTHTUNE_INFERENCE_URL the inference process is somebody else's to start.
     """
-    from service.supervisor import run_together
+    from service.supervisor import listens, run_together
 
+    settings = checked_settings()
     commands = ["serve", "coordinator"]
-    if checked_settings().inference_url is None:
+    if settings.inference_url is None:
         commands.append("inference")
     program = [sys.executable, "-m", "service.cli"]
     children = [[*program, command, "--end-with-parent"] for command in commands]
-    status = run_together(children, prepare=db_upgrade)
+    status = run_together(
+        children,
+        prepare=db_upgrade,
+        first_is_ready=lambda: listens(settings.host, settings.port),
+    )
     raise typer.Exit(status)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,13 +16,18 @@ _GRACE_SECONDS = 15.0
 """For a coordinator to hand its job back and for the API to finish its responses."""
 
 
-def run_together(commands: Sequence[Sequence[str]], prepare: Callable[[], None]) -> int:
+def run_together(
+    commands: Sequence[Sequence[str]],
+    prepare: Callable[[], None],
+    first_is_ready: Callable[[], bool] = lambda: True,
+) -> int:
     """Run all commands until one ends or SIGINT or SIGTERM comes; then end the others.
 
-    The first is started before `prepare` runs, so that it loads its modules meanwhile; each does
-    what it is for only afterwards (`wait_to_begin`). Returns 0 after such a signal; else the status
-    of the first to end, 1 if that was 0: neither is meant to end by itself. Each child's standard
-    input is a pipe that closes when this process dies, whatever killed it: see `end_with_parent`.
+    The first is started before `prepare` runs, so that it loads its modules meanwhile, and does
+    what it is for only afterwards (`wait_to_begin`). The others start when it is ready: they would
+    only slow down the one that people wait for. Returns 0 after such a signal; else the status of
+    the first to end, 1 if that was 0: none is meant to end by itself. Each child's standard input
+    is a pipe that closes when this process dies, whatever killed it: see `end_with_parent`.
     """
     stopped = threading.Event()
 
@@ -31,17 +37,35 @@ def run_together(commands: Sequence[Sequence[str]], prepare: Callable[[], None])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     children = [_start(commands[0])]
+
+    def all_run() -> bool:
+        return all(child.poll() is None for child in children) and not stopped.is_set()
+
     try:
         prepare()
-        children += map(_start, commands[1:])
-        for child in children:
-            _let_begin(child)
-        while all(child.poll() is None for child in children) and not stopped.is_set():
+        _let_begin(children[0])
+        while all_run() and not first_is_ready():
+            stopped.wait(_POLL_SECONDS)
+        if all_run():
+            children += map(_start, commands[1:])
+            for child in children[1:]:
+                _let_begin(child)
+        while all_run():
             stopped.wait(_POLL_SECONDS)
         statuses = [child.returncode for child in children if child.returncode is not None]
     finally:
         _end(children)
     return 0 if stopped.is_set() else next((status for status in statuses if status), 1)
+
+
+def listens(host: str, port: int) -> bool:
+    """Whether somebody takes connections there; port 0, which is any, counts as if."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    try:
+        with socket.create_connection((reachable, port), timeout=_POLL_SECONDS):
+            return True
+    except OSError:
+        return port == 0
 
 
 def wait_to_begin() -> None:

@@ -112,6 +112,7 @@ def test_up_makes_the_schema_runs_all_processes_and_ends_them(tmp_path: Path) ->
     environment, url = _environment(tmp_path)
     with _process(["-m", "service.cli", "up"], environment) as parent:
         _until(lambda: _answers(f"{url}/readyz"))
+        _until(lambda: len(_children(parent.pid)) == 3)
         children = _children(parent.pid)
         names = sorted(_command(child)[3] for child in children)
         assert names == ["coordinator", "inference", "serve"]
@@ -163,6 +164,28 @@ def test_children_that_wait_to_begin_end_when_the_preparation_fails() -> None:
     code += "run_together([child, child], prepare=lambda: sys.exit(3))"
     with _process(["-c", code]) as parent:
         assert parent.wait(PATIENCE_SECONDS) == 3
+
+
+def test_the_others_start_only_once_the_first_is_ready(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    code = "import sys; from pathlib import Path; from service.supervisor import run_together\n"
+    code += "children = [['sleep', '600'], ['sleep', '600']]\n"
+    code += f"run_together(children, lambda: None, Path({str(ready)!r}).exists)"
+    with _process(["-c", code]) as parent:
+        _until(lambda: len(_children(parent.pid)) == 1)
+        first = _children(parent.pid)
+        ready.touch()
+        _until(lambda: len(_children(parent.pid)) == 2)
+        assert first[0] in _children(parent.pid)
+        parent.terminate()
+        assert parent.wait(PATIENCE_SECONDS) == 0
+
+
+def test_what_never_gets_ready_and_ends_ends_the_whole() -> None:
+    code = "import sys; from service.supervisor import run_together\n"
+    code += "sys.exit(run_together([['false'], ['sleep', '600']], lambda: None, lambda: False))"
+    with _process(["-c", code]) as parent:
+        assert parent.wait(PATIENCE_SECONDS) == 1
 
 
 def test_children_end_when_their_parent_is_killed() -> None:
