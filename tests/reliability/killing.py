@@ -33,7 +33,8 @@ class Launcher(Protocol):
 
     def start(self, role: Literal["api", "coordinator"], settings: dict[str, Any]) -> int: ...
 
-    def kill(self, pid: int) -> None: ...
+    def kill(self, pid: int) -> list[psutil.Process]:
+        """Returns what it had started, and left behind."""
 
 
 class Forked:
@@ -50,9 +51,10 @@ class Forked:
         port = settings["port"]
         return self._fork_server.start("servers:serve", self.log, settings=settings, port=port)
 
-    def kill(self, pid: int) -> None:
+    def kill(self, pid: int) -> list[psutil.Process]:
         os.kill(pid, signal.SIGKILL)
         self._fork_server.wait(pid)
+        return []
 
 
 class Real:
@@ -77,16 +79,19 @@ class Real:
         self._processes[process.pid] = process
         return process.pid
 
-    def kill(self, pid: int) -> None:
-        """With all that it had started: what is left of a Ray would only take the next one's
-        memory until it notices."""
+    def kill(self, pid: int) -> list[psutil.Process]:
         orphans = psutil.Process(pid).children(recursive=True)
         self._processes[pid].send_signal(signal.SIGKILL)
         self._processes.pop(pid).wait(30)
-        psutil.wait_procs(orphans, timeout=15)
-        for orphan in orphans:
-            if orphan.is_running():
-                orphan.kill()
+        return orphans
+
+
+def _bury(orphans: list[psutil.Process]) -> None:
+    """What is left of a Ray would only take the next one's memory until it notices."""
+    psutil.wait_procs(orphans, timeout=15)
+    for orphan in orphans:
+        if orphan.is_running():
+            orphan.kill()
 
 
 class RunningService:
@@ -94,6 +99,7 @@ class RunningService:
         self.database = Database(database_url)
         self.killed: Counter[Victim] = Counter()
         self.slowest: dict[Victim, float] = {"api": 0.0, "coordinator": 0.0}
+        self.takeovers = 0
         self._launcher, self._random = launcher, random.Random(seed)
         self._settings = {
             "home": str(home),
@@ -118,7 +124,7 @@ class RunningService:
 
     def stop(self) -> None:
         for pid in [self._api, *self._coordinators]:
-            self._launcher.kill(pid)
+            _bury(self._launcher.kill(pid))
         self.database.dispose()
 
     def kill_one(self, victims: Sequence[Victim], pause_seconds: float) -> None:
@@ -134,28 +140,33 @@ class RunningService:
         self.killed[victim] += 1
 
     def _kill_the_api(self) -> None:
-        self._launcher.kill(self._api)
+        _bury(self._launcher.kill(self._api))
         since = time.monotonic()
         self._api = self._launcher.start("api", self._settings)
         self._until(self._answers, "the API answers")
         self.slowest["api"] = max(self.slowest["api"], time.monotonic() - since)
 
     def _kill_the_holder(self) -> None:
-        """The one that holds a job, else any; another takes the job over, once it has started."""
+        """The one that holds a job, else any; another takes the job over.
+
+        What it holds is read once it is dead: an attempt that failed a moment before has given its
+        job back, to be tried again after a pause that no lease decides.
+        """
         self._until(lambda: all(map(self._has_started, self._coordinators)), "all coordinators run")
-        held = self._held()
-        pid = next((pid for pid in held.values() if pid in self._coordinators), None)
-        if pid is None:
-            pid, held = self._random.choice(self._coordinators), {}
-        self._launcher.kill(pid)
+        holders = set(self._held().values())
+        holding = [pid for pid in self._coordinators if pid in holders]
+        pid = holding[0] if holding else self._random.choice(self._coordinators)
+        orphans = self._launcher.kill(pid)
         since = time.monotonic()
+        left = [job_id for job_id, holder in self._held().items() if holder == pid]
         self._coordinators.remove(pid)
         self._coordinators.append(self._launcher.start("coordinator", self._settings))
-        for job_id, holder in held.items():
-            if holder == pid:
-                self._until(lambda job_id=job_id: self._is_taken_up(job_id, pid), "a takeover")
-                took = time.monotonic() - since
-                self.slowest["coordinator"] = max(self.slowest["coordinator"], took)
+        for job_id in left:
+            self._until(lambda job_id=job_id: self._is_taken_up(job_id, pid), "a takeover")
+            took = time.monotonic() - since
+            self.slowest["coordinator"] = max(self.slowest["coordinator"], took)
+            self.takeovers += 1
+        _bury(orphans)
 
     def _kill_a_worker(self) -> bool:
         """A process of the Ray that a coordinator has started; False if there is none."""

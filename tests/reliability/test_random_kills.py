@@ -84,7 +84,7 @@ def _kill(
         f"random kills, {type(launcher).__name__.lower()} processes, {databases.kind}: "
         f"{running.killed.total()} ({kinds}) in {len(clients.told.settled)} rounds; "
         f"0 of {len(clients.told.reports)} reports lost, 0 invoices or payments lost or doubled, "
-        f"chain verifies; slowest takeover {running.slowest['coordinator']:.1f} s with leases of "
+        f"chain verifies; slowest of {running.takeovers} takeovers {running.slowest['coordinator']:.1f} s with leases of "
         f"{LEASE_SECONDS:.0f} s, slowest API {running.slowest['api']:.1f} s"
     )
 
