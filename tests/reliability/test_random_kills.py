@@ -79,14 +79,16 @@ def _kill(
     finally:
         running.stop()
     kinds = ", ".join(f"{count} {victim}" for victim, count in sorted(running.killed.items()))
-    assert running.slowest["coordinator"] <= _RECOVERY_SECONDS
-    return (
+    done = (
         f"random kills, {type(launcher).__name__.lower()} processes, {databases.kind}: "
         f"{running.killed.total()} ({kinds}) in {len(clients.told.settled)} rounds; "
         f"0 of {len(clients.told.reports)} reports lost, 0 invoices or payments lost or doubled, "
-        f"chain verifies; slowest of {running.takeovers} takeovers {running.slowest['coordinator']:.1f} s with leases of "
-        f"{LEASE_SECONDS:.0f} s, slowest API {running.slowest['api']:.1f} s"
+        f"chain verifies; slowest of {running.takeovers} takeovers "
+        f"{running.slowest['coordinator']:.1f} s with leases of {LEASE_SECONDS:.0f} s, "
+        f"slowest API {running.slowest['api']:.1f} s"
     )
+    assert running.slowest["coordinator"] <= _RECOVERY_SECONDS, done
+    return done
 
 
 def _check(running: RunningService, clients: Clients) -> None:
