@@ -100,6 +100,16 @@ class _Announced(NamedTuple):
     value_on: ValuationBasis | None
 
 
+def _training_complaint(training: Training, before: _Announced) -> str | None:
+    l2 = before.regularizer is not None and before.regularizer.type == "l2"
+    if l2 and training.gradient.method == "natural_gradient":
+        return (
+            "method 'natural_gradient' can't be had with regularizer 'l2': its optima lie further "
+            "from the initial model than one linear step reaches; choose 'pool_gradient'"
+        )
+    return None
+
+
 def _counterfactuals_complaint(method: str, before: _Announced) -> str | None:
     if before.training is None:
         return None
@@ -170,6 +180,7 @@ def _payment_rule_complaint(rule: str, before: _Announced) -> str | None:
 
 
 _COMPLAINTS: Mapping[str, Callable[[Any, _Announced], str | None]] = {
+    "training": _training_complaint,
     "counterfactuals": _counterfactuals_complaint,
     "counterfactual_steps": _steps_complaint,
     "value_on": _value_on_complaint,
@@ -260,7 +271,9 @@ class RoundCreate(Schema):
             )
         return self
 
-    @field_validator("counterfactuals", "counterfactual_steps", "value_on", "payment_rule")
+    @field_validator(
+        "training", "counterfactuals", "counterfactual_steps", "value_on", "payment_rule"
+    )
     @classmethod
     def _fits_the_fields_before_it(cls, value: Any, field: ValidationInfo) -> Any:
         """Methods that can't be combined are refused at the later one's field."""

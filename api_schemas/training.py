@@ -7,21 +7,15 @@ from pydantic import Field, Tag, model_validator
 from api_schemas.base import Schema, tag_of
 
 
-class GradientTraining(Schema):
-    """What all trainings by gradient steps share: LoRA adapters on the top layers, and Adam."""
+class AdapterTraining(Schema):
+    """What all trainings share: LoRA adapters on the top layers, judged on the held-out pool."""
 
     steps: int = Field(12, ge=1, le=100_000)
-    prompts_per_step: int = Field(4, ge=1, le=4096)
-    learning_rate: float = Field(5e-4, gt=0, le=1)
-    learning_rate_schedule: Literal["linear", "constant"] = Field(
-        "linear", description="`linear` falls to 0 at the last step, as noise outweighs progress."
-    )
     lora_rank: int = Field(16, ge=1, le=1024)
     lora_alpha: float = Field(32, gt=0)
     top_layers: int | None = Field(
         8, ge=1, le=10_000, description="Adapters on this many last layers; null: on all."
     )
-    gradient_clip: float = Field(5.0, gt=0, description="Largest gradient norm of one world.")
     evaluate_every: int = Field(
         4, ge=1, le=100_000, description="Steps between held-out evaluations."
     )
@@ -36,6 +30,26 @@ class GradientTraining(Schema):
     def gradient(self) -> Self:
         """The settings of the gradient steps: these."""
         return self
+
+    @property
+    def prompts_at_once(self) -> int | None:
+        """How many prompts a step takes; None: all of them."""
+        return None
+
+
+class GradientTraining(AdapterTraining):
+    """What the trainings share that take many small steps, with Adam."""
+
+    prompts_per_step: int = Field(4, ge=1, le=4096)
+    learning_rate: float = Field(5e-4, gt=0, le=1)
+    learning_rate_schedule: Literal["linear", "constant"] = Field(
+        "linear", description="`linear` falls to 0 at the last step, as noise outweighs progress."
+    )
+    gradient_clip: float = Field(5.0, gt=0, description="Largest gradient norm of one world.")
+
+    @property
+    def prompts_at_once(self) -> int | None:
+        return self.prompts_per_step
 
 
 class ElasticReset(Schema):
@@ -83,9 +97,41 @@ class PoolGradient(GradientTraining):
     )
 
 
+class NaturalGradient(AdapterTraining):
+    """One natural gradient of welfare on the shared pool, and a walk along it.
+
+    Kakade, NeurIPS 2001. The responses' own gradients, which hold nothing of any report, are found
+    once for all worlds; each world's direction is then linear algebra, so that worlds cost little
+    more than their held-out evaluations.
+    """
+
+    method: Literal["natural_gradient"] = "natural_gradient"
+    steps: int = Field(5, ge=1, le=1000, description="Points of the walk along the direction.")
+    evaluate_every: int = Field(
+        1, ge=1, le=1000, description="Points between held-out evaluations."
+    )
+    patience: int = Field(
+        1, ge=1, le=1000, description="Evaluations without a better held-out welfare: the end."
+    )
+    longest_step: float = Field(
+        3.0,
+        gt=0,
+        le=1000,
+        description="The walk's end, in natural gradient steps: 1 is the optimum of welfare's "
+        "quadratic model on the pool; held-out responses, which it knows less of, ask for more.",
+    )
+    ridge: float = Field(
+        0.1,
+        gt=0,
+        le=1e6,
+        description="Damping, as a multiple of the mean curvature on the pool.",
+    )
+
+
 SingleTraining = Annotated[
     Annotated[PolicyGradient, Tag("policy_gradient")]
-    | Annotated[PoolGradient, Tag("pool_gradient")],
+    | Annotated[PoolGradient, Tag("pool_gradient")]
+    | Annotated[NaturalGradient, Tag("natural_gradient")],
     tag_of("method", "policy_gradient"),
 ]
 
@@ -120,7 +166,7 @@ class RewardedSoups(Schema):
     )
 
     @property
-    def gradient(self) -> PolicyGradient | PoolGradient:
+    def gradient(self) -> PolicyGradient | PoolGradient | NaturalGradient:
         """The settings of the gradient steps."""
         return self.single
 
@@ -137,6 +183,7 @@ class RewardedSoups(Schema):
 Training = Annotated[
     Annotated[PolicyGradient, Tag("policy_gradient")]
     | Annotated[PoolGradient, Tag("pool_gradient")]
+    | Annotated[NaturalGradient, Tag("natural_gradient")]
     | Annotated[RewardedSoups, Tag("rewarded_soups")],
     tag_of("method", "policy_gradient"),
 ]

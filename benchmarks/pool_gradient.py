@@ -1,9 +1,9 @@
-"""Held-out welfare per second of pool_gradient, as a ratio to policy_gradient in the same run.
+"""Held-out welfare per second of training on the pool, as ratios to training on rollouts.
 
 SmolLM2 on a small pool, one world, the demo's regulariser and learning rate. Seconds are those of
-the steps, without evaluations; the pool is drawn and scored in every round, so its cost isn't
-pool_gradient's. Gains are of ASW on a held-out pool over the initial model's; a method's figure is
-its best evaluation's gain over the seconds until then.
+steps and evaluations; the pool is drawn and scored in every round, so its cost is no method's own.
+Gains are of ASW on a held-out pool over the initial model's; a method's figure is its best
+evaluation's gain over the seconds until then.
 """
 
 import time
@@ -15,7 +15,7 @@ from measure import base_model, record
 
 from api_schemas.datasets import PromptLine
 from api_schemas.lexical import LexicalSpec
-from api_schemas.training import PolicyGradient, PoolGradient
+from api_schemas.training import NaturalGradient, PolicyGradient, PoolGradient
 from client.demo.settings import PERSONAL, PLAIN
 from workers.base_models import BaseModel
 from workers.mechanism.arrays import Floats
@@ -54,7 +54,7 @@ def make_rewards(pool: Pool) -> GroupRewards:
 
 
 def measured(base: BaseModel, task: TrainingTask) -> dict[str, Any]:
-    """Gains by the seconds that the steps before each evaluation took."""
+    """Gains by the seconds until each evaluation."""
     seconds, path = 0.0, []
     with closing(TRAINERS[task.settings.method](base, task)) as trainer:
         initial = trainer.records[0].history[0].welfare
@@ -64,10 +64,9 @@ def measured(base: BaseModel, task: TrainingTask) -> dict[str, Any]:
             report = next(reports, None)
             if report is None:
                 break
-            if report.kind != "holdout":
-                seconds += time.perf_counter() - started
-                continue
-            path.append({"seconds": seconds, "gain": report.welfare[0] - initial})
+            seconds += time.perf_counter() - started
+            if report.kind == "holdout":
+                path.append({"seconds": seconds, "gain": report.welfare[0] - initial})
         steps = trainer.step
     best = max(path, key=lambda point: point["gain"])
     return {
@@ -88,7 +87,7 @@ def main() -> None:
     )
     rewards = make_rewards(pool)
     figures = {}
-    for settings in (PolicyGradient(**SHARED), PoolGradient(**SHARED)):
+    for settings in (PolicyGradient(**SHARED), PoolGradient(**SHARED), NaturalGradient()):
         task = TrainingTask(
             settings=settings,
             coefficient=COEFFICIENT,
@@ -107,9 +106,9 @@ def main() -> None:
             holdout_rewards_NXJ=rewards_on(holdout, rewards),
         )
         figures[settings.method] = measured(base, task)
-    on_policy, off_policy = figures["policy_gradient"], figures["pool_gradient"]
-    ratio = off_policy["gain_per_second"] / on_policy["gain_per_second"]
-    record("pool_gradient", {**figures, "ratio_of_gain_per_second": ratio})
+    on_policy = figures["policy_gradient"]["gain_per_second"]
+    ratios = {name: each["gain_per_second"] / on_policy for name, each in figures.items()}
+    record("pool_gradient", {**figures, "ratios_of_gain_per_second": ratios})
 
 
 if __name__ == "__main__":

@@ -1,22 +1,47 @@
-"""What training all n + 1 worlds together costs, as a ratio to training the grand world alone."""
+"""What all n + 1 worlds cost, as a ratio to the grand world alone: same model, pool and steps.
+
+From the announcement to the adapters: pool and held-out pool drawn and scored, then trained. The
+ratios of training alone, which share no rollouts with what came before, stand beside them. Naive
+cost is n + 1 of everything. And what the n payments of `closed_form` add to the grand world.
+"""
 
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 from measure import base_model, record
 
 from api_schemas.datasets import PromptLine
-from api_schemas.training import PolicyGradient
-from workers.mechanism.worlds import membership
-from workers.pool.pool import sample_pool
-from workers.training.policy_gradient import PolicyGradientTrainer
+from api_schemas.training import NaturalGradient, PolicyGradient, PoolGradient
+from workers.base_models import BaseModel
+from workers.mechanism import closed_form, payments
+from workers.mechanism.worlds import PoolGame, membership
+from workers.pool.pool import Pool, sample_pool
+from workers.training.registry import TRAINERS
 from workers.training.task import TrainingTask
 
-PROMPTS = ("Give me one tip for a rainy day.", "Suggest a simple breakfast.")
-TOKENS, STEPS, GROUPS = 20, 3, 3
-LETTERS = "eao"
+PROMPTS = (
+    "Give me one tip for a rainy day.",
+    "Suggest a simple breakfast.",
+    "How can I sleep better tonight?",
+    "What makes a good walk?",
+    "What should I plant on a balcony?",
+    "How do I learn a song by heart?",
+    "Name a good hobby.",
+    "What is a healthy snack?",
+)
+POOL, HELD_OUT, TOKENS, COEFFICIENT = 16, 8, 24, 1.0
+LETTERS = "eaotinsr"
+SIZES = np.array([3.0, 7.0, 5.0, 2.0, 4.0, 6.0, 1.0, 8.0])
+GROUPS = len(SIZES)
+Settings = NaturalGradient | PoolGradient | PolicyGradient
+METHODS: tuple[Settings, ...] = (
+    NaturalGradient(patience=1000),
+    PoolGradient(steps=4, prompts_per_step=4, evaluate_every=4),
+    PolicyGradient(steps=2, prompts_per_step=2, samples_per_prompt=8, evaluate_every=2),
+)
 
 
 def score(_prompts: list[str], responses: list[str], groups: Sequence[int]) -> np.ndarray:
@@ -24,46 +49,94 @@ def score(_prompts: list[str], responses: list[str], groups: Sequence[int]) -> n
     return np.array([[min(text.count(LETTERS[i]), 10) / 10 for text in responses] for i in groups])
 
 
-def seconds_a_step(worlds: list[int]) -> float:
-    base = base_model()
+def rewards_on(pool: Pool) -> np.ndarray:
+    return score(*pool.flat_texts(), range(GROUPS)).reshape(GROUPS, len(PROMPTS), -1)
+
+
+def drawn(base: BaseModel) -> tuple[Pool, Pool]:
     lines = [PromptLine(prompt=prompt) for prompt in PROMPTS]
-    holdout = sample_pool(base, lines, samples=2, max_new_tokens=TOKENS, labels=("benchmark",))
-    rewards = score(*holdout.flat_texts(), range(GROUPS)).reshape(GROUPS, len(lines), -1)
-    task = TrainingTask(
-        settings=PolicyGradient(steps=STEPS, prompts_per_step=2, evaluate_every=STEPS + 1),
-        coefficient=1.0,
+    pool, holdout = (
+        sample_pool(base, lines, samples=samples, max_new_tokens=TOKENS, labels=("worlds", name))
+        for name, samples in (("pool", POOL), ("holdout", HELD_OUT))
+    )
+    return pool, holdout
+
+
+def training_task(settings: Settings, pools: tuple[Pool, Pool], worlds: list[int]) -> TrainingTask:
+    pool, holdout = pools
+    return TrainingTask(
+        settings=settings,
+        coefficient=COEFFICIENT,
         regularizer="kl",
         seed=1,
         max_new_tokens=TOKENS,
-        prompts=holdout.prompts,
-        prompt_tokens=holdout.prompt_tokens,
-        prompt_weights_X=holdout.prompt_weights_X,
-        weights_WN=membership(GROUPS)[worlds] * np.array([3.0, 7.0, 5.0]),
-        steps_W=[STEPS] * len(worlds),
+        prompts=pool.prompts,
+        prompt_tokens=pool.prompt_tokens,
+        prompt_weights_X=pool.prompt_weights_X,
+        weights_WN=membership(GROUPS)[worlds] * SIZES,
+        steps_W=[settings.steps] * len(worlds),
         score=score,
-        pool=holdout,  # not trained on by this method
-        pool_rewards_NXJ=rewards,
+        pool=pool,
+        pool_rewards_NXJ=rewards_on(pool),
         holdout=holdout,
-        holdout_rewards_NXJ=rewards,
+        holdout_rewards_NXJ=rewards_on(holdout),
     )
-    with closing(PolicyGradientTrainer(base, task)) as trainer:
-        reports = trainer.train()
-        next(reports)  # the first step warms up
-        started = time.perf_counter()
-        for _ in range(STEPS - 1):
-            next(reports)
-        return (time.perf_counter() - started) / (STEPS - 1)
+
+
+def trained(base: BaseModel, task: TrainingTask) -> tuple[float, list[float]]:
+    """Seconds, and the held-out gain of each world."""
+    started = time.perf_counter()
+    with closing(TRAINERS[task.settings.method](base, task)) as trainer:
+        for _ in trainer.train():
+            pass
+        gains = [record.best_welfare - record.history[0].welfare for record in trainer.records]
+    return time.perf_counter() - started, gains
+
+
+def payment_seconds(pools: tuple[Pool, Pool]) -> float:
+    """All n payments, from the rewards."""
+    started = time.perf_counter()
+    pool = pools[0]
+    game = PoolGame(
+        log_q_XJ=pool.log_q_XJ,
+        prompt_weights_X=pool.prompt_weights_X,
+        coefficient=COEFFICIENT,
+        regularizer="kl",
+        sizes_N=SIZES,
+        rewards_NXJ=rewards_on(pool),
+    )
+    payments.affine_maximizer(game.sizes_N, closed_form.solve(game).values)
+    return time.perf_counter() - started
+
+
+def compared(base: BaseModel, settings: Settings, pools: tuple[Pool, Pool], before: float) -> Any:
+    one, gains = trained(base, training_task(settings, pools, [0]))
+    every, all_gains = trained(base, training_task(settings, pools, list(range(GROUPS + 1))))
+    return {
+        "seconds_of_one": before + one,
+        "seconds_of_all": before + every,
+        "ratio": (before + every) / (before + one),
+        "ratio_of_training_alone": every / one,
+        "gain_of_one": gains[0],
+        "gains_of_all": all_gains,
+    }
 
 
 def main() -> None:
-    one, all_worlds = seconds_a_step([0]), seconds_a_step(list(range(GROUPS + 1)))
+    base = base_model()
+    drawn(base)  # warms up
+    started = time.perf_counter()
+    pools = drawn(base)
+    before = time.perf_counter() - started
+    figures = {each.method: compared(base, each, pools, before) for each in METHODS}
+    grand = figures["natural_gradient"]["seconds_of_one"]
     record(
         "worlds",
         {
             "worlds": GROUPS + 1,
-            "seconds_a_step_of_one": one,
-            "seconds_a_step_of_all": all_worlds,
-            "ratio": all_worlds / one,
+            "seconds_of_the_pool": before,
+            **figures,
+            "ratio_of_closed_form_payments": 1 + payment_seconds(pools) / grand,
         },
     )
 

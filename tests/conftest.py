@@ -11,18 +11,22 @@ from typing import Any
 
 import pytest
 
-# Modules that start a Ray of their own, with a dozen processes. They go first and one after another
-# in one worker, so that the other tests run beside all that these wait for. The guides, and the
-# deaths of a Ray, are slow as a whole: they are here for the time that they may take.
-RAY = (
+# Modules that start a Ray of their own, with a dozen processes. They go first, in two workers and
+# one after another in each, so that the other tests run beside all that these wait for. The guides,
+# and the deaths of a Ray, are slow as a whole: they are here for the time that they may take.
+RAY_OF_A_SERVICE = (
     "tests/end_to_end/",
     "tests/client/test_demo.py",
     "tests/docs/test_readme.py",
     "tests/docs/test_guides.py",
+)
+RAY_OF_WORKERS = (
     "tests/service/test_openai_client.py",
     "tests/workers/test_cluster.py",
     "tests/workers/test_ray_deaths.py",
+    "tests/workers/test_node_deaths.py",
 )
+RAY = RAY_OF_A_SERVICE + RAY_OF_WORKERS
 LONG = "tests/workers/"  # minutes of training: next, so that no worker waits for them at the end
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -54,10 +58,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     from xdist.scheduler import LoadFileScheduling
 
     class Modules(LoadFileScheduling):
-        """A module stays together, because of its fixtures; those with a Ray count as one."""
+        """A module stays together, because of its fixtures; those with a Ray count as two."""
 
         def _split_scope(self, nodeid: str) -> str:
-            return "ray" if nodeid.startswith(RAY) else super()._split_scope(nodeid)
+            if nodeid.startswith(RAY_OF_A_SERVICE):
+                return "ray of a service"
+            if nodeid.startswith(RAY_OF_WORKERS):
+                return "ray of workers"
+            return super()._split_scope(nodeid)
 
         def add_node_collection(self, node: Any, collection: Sequence[str]) -> None:
             twice = [nodeid for nodeid, times in Counter(collection).items() if times > 1]

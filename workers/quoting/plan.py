@@ -6,7 +6,7 @@ from itertools import groupby
 import numpy as np
 
 from api_schemas.rounds import RoundCreate
-from api_schemas.training import PolicyGradient, RewardedSoups
+from api_schemas.training import NaturalGradient, PolicyGradient, RewardedSoups
 from workers.mechanism.normalise import ScoreRange
 from workers.stages.runs import Run, all_runs
 from workers.stages.score import ScoredGroup, Scores
@@ -17,8 +17,9 @@ from workers.training.soups import grid_size
 class Plan:
     """`responses`: of a prompt in the pool; `holdout`: in the held-out pool, 0 where the pool is
     enumerated and serves for both. `batches`: how many steps are taken with how many models in one
-    batch. `evaluated`: held-out evaluations, summed over models. `candidates`: trained models that
-    are valued, beside the initial one."""
+    batch; natural_gradient's one look at the pool serves all of them. `evaluated`: held-out
+    evaluations, summed over models. `candidates`: trained models that are valued, beside the
+    initial one."""
 
     rules: RoundCreate
     groups: int
@@ -37,7 +38,11 @@ class Plan:
         each = (
             gradient.samples_per_prompt if isinstance(gradient, PolicyGradient) else self.responses
         )
-        return gradient.prompts_per_step * each
+        return self.step_prompts * each
+
+    @property
+    def step_prompts(self) -> int:
+        return self.rules.training.gradient.prompts_at_once or self.prompts
 
     @property
     def steps(self) -> int:
@@ -63,7 +68,11 @@ def plan(rules: RoundCreate, groups: int, prompts: int, responses: int) -> Plan:
         responses=responses,
         holdout=0 if rules.pool.method == "enumerate" else rules.pool.holdout_samples_per_prompt,
         trainings=len(runs),
-        batches=_batches([run.steps for run in runs]),
+        batches=(
+            ((1, 1),)
+            if isinstance(rules.training.gradient, NaturalGradient)
+            else _batches([run.steps for run in runs])
+        ),
         evaluated=sum(_evaluations(run.steps, every) for run in runs),
         candidates=_candidates(rules, runs),
     )

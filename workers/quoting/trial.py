@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from api_schemas.datasets import PromptLine
-from api_schemas.training import PolicyGradient, PoolGradient
+from api_schemas.training import NaturalGradient, PolicyGradient, PoolGradient
 from workers.base_models import BaseModel
 from workers.mechanism.arrays import Floats
 from workers.pool import pool as pools
@@ -35,7 +35,7 @@ class Size:
 
 def whole_size(planned: Plan) -> Size:
     """A step of the largest batch."""
-    prompts = planned.rules.training.gradient.prompts_per_step
+    prompts = planned.step_prompts
     return Size(planned.batches[0][1], prompts, planned.step_rows // prompts)
 
 
@@ -56,7 +56,7 @@ def trial(base: BaseModel, planned: Plan, lines: list[PromptLine], size: Size) -
     few = spread(lines, size.prompts)
     chosen = [few[place % len(few)] for place in range(size.prompts)]
     settings = _shortened(rules.training.gradient, size)
-    each = size.responses if isinstance(settings, PoolGradient) else _LEAST_SAMPLES
+    each = _LEAST_SAMPLES if isinstance(settings, PolicyGradient) else size.responses
     tokens = rules.generation.max_new_tokens
     pool = pools.sample_pool(
         base, chosen, samples=each, max_new_tokens=tokens, labels=(rules.seed, "calibration")
@@ -83,9 +83,11 @@ def trial(base: BaseModel, planned: Plan, lines: list[PromptLine], size: Size) -
 
 
 def _shortened(
-    settings: PolicyGradient | PoolGradient, size: Size
-) -> PolicyGradient | PoolGradient:
-    less: dict[str, Any] = {"steps": 3, "prompts_per_step": size.prompts, "evaluate_every": 4}
+    settings: PolicyGradient | PoolGradient | NaturalGradient, size: Size
+) -> PolicyGradient | PoolGradient | NaturalGradient:
+    less: dict[str, Any] = {"steps": 3, "evaluate_every": 4}
+    if not isinstance(settings, NaturalGradient):
+        less["prompts_per_step"] = size.prompts
     if isinstance(settings, PolicyGradient):
         less["samples_per_prompt"] = size.responses
     return settings.model_copy(update=less)

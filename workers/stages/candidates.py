@@ -12,7 +12,7 @@ from torch import Tensor
 
 from api_schemas.jobs import StageName
 from api_schemas.rounds import RoundCreate
-from api_schemas.training import GradientTraining, RewardedSoups
+from api_schemas.training import AdapterTraining, RewardedSoups
 from workers.artifacts import ArtifactStore
 from workers.base_models import BaseModel
 from workers.decoder import Decoder
@@ -95,7 +95,7 @@ def touched(candidates: Sequence[Candidate], groups: int) -> Mask:
 
 @contextmanager
 def attached(
-    base: BaseModel, candidates: Sequence[Candidate], training: GradientTraining
+    base: BaseModel, candidates: Sequence[Candidate], training: AdapterTraining
 ) -> Iterator[tuple[Decoder, StackedAdapters | None, list[int | None]]]:
     """The base model with the candidates' adapters on it, and the stacked world of each candidate.
 

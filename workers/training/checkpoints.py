@@ -14,7 +14,7 @@ def state(trainer: WorldsTrainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Everything a resumed training needs."""
     tensors: dict[str, Tensor] = {}
     for index, parameter in enumerate(trainer.parameters):
-        moments = trainer.optimizer.state.get(parameter, {})
+        moments = trainer.optimizer.state.get(parameter, {}) if trainer.optimizer else {}
         tensors[f"parameter.{index}"] = parameter.detach()
         for name in ("exp_avg", "exp_avg_sq", "step"):
             if name in moments:
@@ -46,7 +46,7 @@ def restore(trainer: WorldsTrainer, tensors: dict[str, Tensor], meta: dict[str, 
     trainer.step = meta["step"]
     for index, parameter in enumerate(trainer.parameters):
         parameter.copy_(tensors[f"parameter.{index}"])
-        if f"step.{index}" in tensors:
+        if trainer.optimizer and f"step.{index}" in tensors:
             trainer.optimizer.state[parameter] = {
                 name: tensors[f"{name}.{index}"].to("cpu" if name == "step" else parameter.device)
                 for name in ("step", "exp_avg", "exp_avg_sq")

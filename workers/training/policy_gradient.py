@@ -20,14 +20,14 @@ from workers.pool.pool import response_texts
 from workers.pool.randomness import uniforms
 from workers.pool.sampling import Rollouts, sample
 from workers.training.elastic_reset import ElasticResets
+from workers.training.gradient_steps import GradientTrainer
 from workers.training.objective import PROMPT_LOSSES
 from workers.training.shares import Shares
 from workers.training.task import TrainingTask
-from workers.training.train_worlds import WorldsTrainer
 from workers.training.worth import Worth
 
 
-class PolicyGradientTrainer(WorldsTrainer):
+class PolicyGradientTrainer(GradientTrainer):
     """A step reads top to bottom in `_accumulate_gradient`: sample, score, objective."""
 
     kind: ClassVar[str] = "rollouts"
@@ -43,6 +43,7 @@ class PolicyGradientTrainer(WorldsTrainer):
 
     def _accumulate_gradient(self, prompts: list[int]) -> dict[int, Worth]:
         rollouts = self._sample(prompts)
+        self.tokens += int(rollouts.lengths_KPJ.sum())
         welfare_KPJ = self._score(prompts, rollouts)
         return self._gradient(prompts, rollouts, welfare_KPJ)
 

@@ -26,11 +26,11 @@ from api_schemas.training import PoolGradient
 from workers.base_models import BaseModel
 from workers.decoder import PackedRows
 from workers.pool.logprobs import token_log_probs
+from workers.training.gradient_steps import GradientTrainer
 from workers.training.pool_objective import pool_ascent
 from workers.training.pool_rows import PoolRows
 from workers.training.shares import Shares
 from workers.training.task import TrainingTask
-from workers.training.train_worlds import WorldsTrainer
 from workers.training.worth import Worth, world_welfare
 
 _LOGIT_ROWS = 512
@@ -39,7 +39,7 @@ _GRAPH_SLOTS = 16384
 """Slots whose activations are held for the backward pass; beyond it they are computed again."""
 
 
-class PoolGradientTrainer(WorldsTrainer):
+class PoolGradientTrainer(GradientTrainer):
     """A step reads top to bottom in `_climb`: log-probabilities, objective, gradient."""
 
     kind: ClassVar[str] = "pool"
@@ -71,6 +71,7 @@ class PoolGradientTrainer(WorldsTrainer):
         tokens_M = rows.responses_RGT.flatten()[places_M]
         response_M = (places_M // self.rows.tokens).cpu()
         tuned_KMH = self._tuned(x, rows)[:, places_M]
+        self.tokens += tuned_KMH.shape[0] * tuned_KMH.shape[1]
         gradient_KMH = torch.zeros_like(tuned_KMH)
         worths = []
         for k, world in enumerate(self.running):

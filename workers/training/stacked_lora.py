@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from api_schemas.training import GradientTraining
+from api_schemas.training import AdapterTraining
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -32,6 +32,8 @@ class StackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.base(x)
         owner = self._owner[0]
+        if owner.own_b is not None:
+            return y + self._of_each_row(x, owner.own_b)
         if owner.selection is None:
             return y
         selection = owner.selection
@@ -40,6 +42,14 @@ class StackedLinear(nn.Module):
         delta_WKo = (x_WKi @ a_Wri.mT) @ b_Wor.mT
         y = y + (owner.scaling * delta_WKo).to(y.dtype).view(y.shape)
         return y
+
+    def _of_each_row(self, x_RSi: Tensor, own_b: dict[str, Tensor]) -> Tensor:
+        owner = self._owner[0]
+        a_ri = owner.a[self._name][0].detach()
+        b_Ror = a_ri.new_zeros((len(x_RSi), self.base.out_features, len(a_ri)))
+        own_b[self._name] = b_Ror.requires_grad_()
+        delta_RSo: Tensor = owner.scaling * (x_RSi.to(a_ri.dtype) @ a_ri.mT) @ b_Ror.mT
+        return delta_RSo.to(x_RSi.dtype)
 
 
 class StackedAdapters(nn.Module):
@@ -63,6 +73,8 @@ class StackedAdapters(nn.Module):
         self.worlds, self.rank, self.scaling = worlds, rank, scaling
         self.selection: list[int] | None = None
         """The world of each block of rows, or None for the base model alone."""
+        self.own_b: dict[str, Tensor] | None = None
+        """Where `each_row_its_own` keeps the matrices B of rows, by layer."""
         layers = model.model.layers
         self.top_layers = min(top_layers or len(layers), len(layers))
         self.first_layer = len(layers) - self.top_layers
@@ -77,7 +89,7 @@ class StackedAdapters(nn.Module):
     def announced(
         cls,
         model: Any,
-        settings: GradientTraining,
+        settings: AdapterTraining,
         *,
         worlds: int,
         seed: int = 0,
@@ -127,6 +139,16 @@ class StackedAdapters(nn.Module):
         finally:
             self.selection = before
 
+    @contextmanager
+    def each_row_its_own(self) -> Iterator[dict[str, Tensor]]:
+        """Within the block every row has an adapter of its own: the initial one, A as all worlds
+        start with and B = 0. Yields the rows' B by layer, (R, out, r), for their gradients."""
+        self.own_b = {}
+        try:
+            yield self.own_b
+        finally:
+            self.own_b = None
+
     def world_state(self, world: int) -> dict[str, Tensor]:
         """A copy of one world's parameters, under PEFT's names."""
         return {
@@ -168,7 +190,7 @@ def rank_of(state: dict[str, Tensor]) -> int:
     return next(iter(ranks.values()))
 
 
-def alpha_at_rank(settings: GradientTraining, rank: int) -> float:
+def alpha_at_rank(settings: AdapterTraining, rank: int) -> float:
     """The alpha that gives an adapter of this rank the announced scaling s = alpha / r."""
     return settings.lora_alpha * rank / settings.lora_rank
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from api_schemas.training import PolicyGradient, PoolGradient
+from api_schemas.training import NaturalGradient, PolicyGradient, PoolGradient
 from workers.mechanism.arrays import Floats, checked, refuse_where
 from workers.pool.pool import Pool
 
@@ -25,13 +25,13 @@ class TrainingTask:
     `coefficient`: λ, agent·reward units per unit of the divergence `regularizer` ("kl" or "l2").
     `weights_WN`: w_i where group i counts in the world, else 0: nothing of that group is then read.
     `steps_W`: how many steps each world trains; the learning rate falls as over `settings.steps`.
-    `pool` and its rewards are what pool_gradient trains on. The held-out pool decides which state
-    of a world is its best and when it stops, and nothing else.
+    `pool` and its rewards are what pool_gradient and natural_gradient train on. The held-out pool
+    decides which state of a world is its best and when it stops, and nothing else.
     `keep_checkpoints`: keep the state of every held-out evaluation, not of the best one only.
     Raises ValueError for shapes that disagree, a world nobody counts in, or an impossible budget.
     """
 
-    settings: PolicyGradient | PoolGradient
+    settings: PolicyGradient | PoolGradient | NaturalGradient
     coefficient: float
     regularizer: str
     seed: int

@@ -1,7 +1,7 @@
 """Training all worlds at once: one frozen base, stacked adapters, one batch a step.
 
-What all methods share: the order of prompts, Adam on adapters that start alike, step budgets, and
-the held-out pool that decides which state of a world is its best. A method computes the gradient.
+What all methods share: adapters that start alike, step budgets, and the held-out pool that decides
+which state of a world is its best. A method takes the steps.
 
 The batch of a step depends on the announced budgets alone. A world that stops for want of progress
 keeps its rows, idle, until its budget ends: batches of another shape round differently, and through
@@ -22,8 +22,6 @@ from workers.base_models import BaseModel
 from workers.decoder import Decoder
 from workers.pool.logprobs import ResponseLogProbs
 from workers.pool.randomness import derived_seed
-from workers.training.elastic_reset import ElasticResets
-from workers.training.objective import clip_by_world
 from workers.training.shares import Alone, Shares
 from workers.training.stacked_lora import StackedAdapters
 from workers.training.task import TrainingTask
@@ -82,7 +80,7 @@ class StepReport:
 
 
 class WorldsTrainer(ABC):
-    """Reads top to bottom in `train`: gradient, step, evaluate, save."""
+    """Reads top to bottom in `train`: step, evaluate, save."""
 
     kind: ClassVar[str]
     """What the method's step reports are judged on."""
@@ -97,8 +95,7 @@ class WorldsTrainer(ABC):
             seed=derived_seed(task.seed, "adapters"),
         )
         self.parameters = self.adapters.parameters_by_world()
-        self.optimizer = torch.optim.Adam(self.parameters, lr=task.settings.learning_rate)
-        self.resets: ElasticResets | None = None
+        self.optimizer: torch.optim.Optimizer | None = None
         self.holdout = ResponseLogProbs(
             self.decoder,
             self.adapters,
@@ -108,6 +105,9 @@ class WorldsTrainer(ABC):
             keep_hidden=True,
         )
         self.step = 0
+        self.tokens = 0
+        """Response tokens that this worker trained on since it started; by worlds, unless one pass
+        serves them all."""
         self._base_log_probs_XJ: Tensor | None = None
         unchanged_XJ = np.zeros(task.holdout.log_q_XJ.shape)
         self.records = []
@@ -131,60 +131,27 @@ class WorldsTrainer(ABC):
 
     def train(self, save: Callable[[], None] = lambda: None) -> Iterator[StepReport]:
         """Run to the announced steps or until no world improves; yields a report a step."""
-        settings = self.task.settings
         while self.active:
-            worth = self._accumulate_gradient(self._prompts_of_step())
-            report = StepReport.of(self.step + 1, worth, self.kind)
-            self.shares.add_up([p.grad for p in self.parameters if p.grad is not None])
-            clip_by_world(self.parameters, settings.gradient_clip)
-            self._set_learning_rate()
-            self.optimizer.step()
-            self.optimizer.zero_grad()
+            report = StepReport.of(self.step + 1, self._advance(), self.kind)
             self.step += 1
             yield report
             due = self._due()
             if due:
                 yield self._evaluate(due)
-            # Evaluated first: a reset policy is not what training has reached.
-            if self.resets is not None:
-                self.resets.after_step(self.step)
+            self._after_evaluation()
             if due:
                 save()
 
     @abstractmethod
-    def _accumulate_gradient(self, prompts: list[int]) -> dict[int, Worth]:
-        """Add −∇J of every active world on these prompts; their worth, over all workers."""
+    def _advance(self) -> dict[int, Worth]:
+        """Move every active world by one step; what each is worth, over all workers."""
+
+    def _after_evaluation(self) -> None:  # noqa: B027  # most methods do nothing here
+        """What a method does to the policies once they have been judged."""
 
     def kept_tensors(self) -> dict[str, Tensor]:
         """What the next steps depend on, besides parameters and optimiser."""
-        return {} if self.resets is None else self.resets.kept_tensors()
-
-    def _set_learning_rate(self) -> None:
-        """A function of the step alone, so that a resumed training needs no scheduler's state."""
-        settings = self.task.settings
-        left = 1 - self.step / settings.steps
-        share = left if settings.learning_rate_schedule == "linear" else 1.0
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * share
-
-    def _prompts_of_step(self) -> list[int]:
-        """This step's prompts: every prompt once an epoch, in an order that depends on the seed."""
-        count, each = len(self.task.prompts), self.task.settings.prompts_per_step
-        places = range(self.step * each, (self.step + 1) * each)
-        orders = {
-            epoch: np.random.default_rng(derived_seed(self.task.seed, "epoch", epoch)).permutation(
-                count
-            )
-            for epoch in {place // count for place in places}
-        }
-        chosen = [int(orders[place // count][place % count]) for place in places]
-        return chosen[self.shares.rank :: self.shares.size]
-
-    def _weights_of(self, prompts: list[int]) -> np.ndarray:
-        """What each prompt of a step counts, so that a step's expectation is E_x; shape (P,)."""
-        weight_P = self.task.prompt_weights_X[prompts] * len(self.task.prompts)
-        weight_P /= self.task.settings.prompts_per_step
-        return weight_P
+        return {}
 
     def _due(self) -> list[int]:
         """The worlds to evaluate after this step: at intervals, and at the end of their budget."""

@@ -12,7 +12,13 @@ from api_schemas.rounds import (
     RoundCreate,
     ValuationBasis,
 )
-from api_schemas.training import ElasticReset, PolicyGradient, PoolGradient, RewardedSoups
+from api_schemas.training import (
+    ElasticReset,
+    NaturalGradient,
+    PolicyGradient,
+    PoolGradient,
+    RewardedSoups,
+)
 
 Kind = Literal["text", "number", "money", "moment", "choice"]
 
@@ -195,7 +201,7 @@ _SOUPS = (
         "Each reward model is trained by",
         "choice",
         default="policy_gradient",
-        choices=("policy_gradient", "pool_gradient"),
+        choices=("policy_gradient", "pool_gradient", "natural_gradient"),
     ),
     _number("training.", RewardedSoups, "reward_weight", "Weight of the reward"),
     _choice(
@@ -241,7 +247,7 @@ ADVANCED: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
                 "choice",
                 "Fields of methods that are not chosen are left aside.",
                 "policy_gradient",
-                ("policy_gradient", "pool_gradient", "rewarded_soups"),
+                ("policy_gradient", "pool_gradient", "natural_gradient", "rewarded_soups"),
             ),
             *_GRADIENT,
         ),
@@ -258,6 +264,14 @@ ADVANCED: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
                 "Trust region",
                 "A share of log N nats.",
             ),
+        ),
+    ),
+    (
+        "Training by natural_gradient",
+        "",
+        (
+            _number("training.", NaturalGradient, "longest_step", "Longest step"),
+            _number("training.", NaturalGradient, "ridge", "Damping"),
         ),
     ),
     ("Training by rewarded_soups", "", _SOUPS),

@@ -12,7 +12,13 @@ from api_schemas.base import ListPage
 from api_schemas.errors import Problem
 from api_schemas.files import File
 from api_schemas.rounds import Round
-from api_schemas.training import GradientTraining, PolicyGradient, PoolGradient, RewardedSoups
+from api_schemas.training import (
+    AdapterTraining,
+    NaturalGradient,
+    PolicyGradient,
+    PoolGradient,
+    RewardedSoups,
+)
 from service.dashboard.api import Api, Refused, SessionApi
 from service.dashboard.forms import (
     FieldProblem,
@@ -32,9 +38,10 @@ from service.dashboard.sessions import PATH, CheckedForm, Session, SignedIn
 from service.dependencies import State
 
 router = APIRouter()
-_SINGLE: Mapping[str, type[GradientTraining]] = {
+_SINGLE: Mapping[str, type[AdapterTraining]] = {
     "policy_gradient": PolicyGradient,
     "pool_gradient": PoolGradient,
+    "natural_gradient": NaturalGradient,
 }
 
 
