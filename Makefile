@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo serve test chromium test-slow lint bench docs incentives
+.PHONY: setup demo serve test chromium test-slow lint bench bench-worlds docs incentives
 
 setup: $(INSTALLED)
 
@@ -43,7 +43,8 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 # Each benchmark is a program of its own; it prints what it measured and keeps it in results/.
-# `benchmarks/quote.py smollm2` runs the demo's whole round, and is not among them.
+# `benchmarks/quote.py smollm2` runs the demo's whole round, and is not among them. The last needs wrk,
+# nginx and curl, and says so where they are missing.
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/worlds.py
@@ -54,6 +55,11 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/dashboard.py
 	$(BIN)/python benchmarks/quote.py tiny
+	$(BIN)/python benchmarks/http_api.py
+
+# What all n + 1 worlds cost beside one; ten minutes.
+bench-worlds: $(INSTALLED)
+	$(BIN)/python benchmarks/worlds.py
 
 # Does lying pay? Three audited rounds on SmolLM2 and the figure in the README; half an hour.
 incentives: $(INSTALLED)

@@ -131,6 +131,12 @@ class Unavailable(TruthtuneError):
     code = "unavailable"
 
 
+class ClusterUnfit(Unavailable):
+    """The Ray cluster is away, or lacks what a job needs (503); a later attempt may find it."""
+
+    code = "cluster_unreachable"
+
+
 class BadReport(TruthtuneError):
     """A report's reward model fails on the pool; its group is excluded, or the round fails."""
 

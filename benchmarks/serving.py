@@ -22,7 +22,7 @@ from peft import LoraConfig, get_peft_model
 
 from workers import base_models
 from workers.artifacts import ArtifactStore
-from workers.cluster import use_cores
+from workers.ray_runner import use_cores
 from workers.serving.engine import Engine
 from workers.serving.ray_serve import RayServe
 from workers.serving.requests import End, GenerationRequest, Text

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
@@ -28,7 +28,7 @@ import service.rounds.endpoints
 import service.signing_endpoints
 import service.webhooks.endpoints
 from migrations import require_current_schema
-from service import errors, headers, limits, logs, metrics
+from service import errors, headers, limits, logs, metrics, traces
 from service.auth import load_key_secret
 from service.dashboard import pages
 from service.database import Database
@@ -38,6 +38,7 @@ from service.rate_limits import RateLimits
 from service.settings import Settings
 from service.vault import load_vault
 from workers.artifacts import ArtifactStore
+from workers.tracing import Tracing
 
 _DESCRIPTION = """
 Fine-tune one model for several groups, and make telling the truth the best thing each can do.
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The API. Its document, `.openapi()`, needs no database; starting it does.
 
     The start raises SchemaOutOfDate, naming the command to run, unless the schema is current.
+    Raises Unavailable if traces are asked for and can't be sent.
     """
     settings = settings or Settings()
     logs.configure()
@@ -80,8 +82,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("truthtune"),
         lifespan=_lifespan(settings),
         generate_unique_id_function=_operation_id,
+        # FastAPI's own spans, counts and logs would tell of reports to whoever sets a provider.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.metrics = metrics.RequestMetrics()
+    app.state.tracing = Tracing(settings.otlp_endpoint, "truthtune-api")
     errors.install(app)
     pages.install(app)
     _add_routes(app)
@@ -108,16 +113,15 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             yield
         finally:
             database.dispose()
+            await run_in_threadpool(app.state.tracing.close)
 
     return lifespan
 
 
 def _add_routes(app: FastAPI) -> None:
     failures = errors.problem_responses(400, 401, 403, 408, 413, 422, 429)
-    versioned = APIRouter(prefix="/v1", responses=failures)
-    for router in _ROUTERS:
-        versioned.include_router(router)
-    app.include_router(versioned)
+    for router in _ROUTERS:  # each by itself: of routers within another FastAPI asks twice
+        app.include_router(router, prefix="/v1", responses=failures)
     service.dashboard.add_to(app)
     app.include_router(service.health.router)
     app.include_router(metrics.router)
@@ -130,9 +134,10 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     takers = ("/v1/files", "/dashboard/rounds/new", "/dashboard/reward-models")
     by_path = dict.fromkeys(takers, upload_bytes)
     app.add_middleware(limits.BodyLimit, by_path=by_path)
-    app.add_middleware(
-        metrics.Measured, metrics=app.state.metrics, templates=metrics.route_templates(app)
-    )
+    templates = metrics.route_templates(app)
+    if settings.otlp_endpoint is not None:
+        app.add_middleware(traces.Traced, tracing=app.state.tracing, templates=templates)
+    app.add_middleware(metrics.Measured, metrics=app.state.metrics, templates=templates)
     app.add_middleware(logs.RequestLog)
     app.add_middleware(headers.ResponseHeaders)
 

@@ -10,10 +10,11 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api_schemas.errors import Forbidden, NotAuthenticated
-from api_schemas.groups import Access, Key, Scope
+from api_schemas.groups import Access, Scope
 from service.database import database_now
 from service.dependencies import AppState, State
 from service.groups import repository
+from service.groups.repository import KnownKey
 from service.key_secret import load_key_secret as load_key_secret
 
 OPERATOR = "operator"
@@ -80,15 +81,16 @@ def principal_of(
     return Principal(key_id=key.id, scope=key.scope, group_id=key.group_id)
 
 
-def _live_key(state: AppState, secret_hmac: str) -> Key:
-    # A transaction of its own: an open read would block this request's own write on SQLite.
-    with state.database.read() as session:
-        key = repository.find_unrevoked_key(session, secret_hmac)
-        if key is None:
-            raise NotAuthenticated(
-                "the API key is unknown or revoked: ask the operator for a new one"
-            )
-        if key.expires_at is not None and key.expires_at <= database_now(session):
+def _live_key(state: AppState, secret_hmac: str) -> KnownKey:
+    # Ended before the request's own queries: an open read would block its write on SQLite.
+    with state.database.look_once() as connection:
+        key = repository.find_unrevoked_key(connection, secret_hmac)
+    if key is None:
+        raise NotAuthenticated("the API key is unknown or revoked: ask the operator for a new one")
+    if key.expires_at is not None:
+        with state.database.look() as session:
+            now = database_now(session)
+        if key.expires_at <= now:
             raise NotAuthenticated(
                 f"the API key expired at {key.expires_at.isoformat(timespec='seconds')}: use its "
                 "successor, or ask the operator for a new one",
@@ -109,18 +111,22 @@ def _require_access(method: str, access: Access) -> None:
 CurrentPrincipal = Annotated[Principal, Depends(principal_of)]
 
 
-def require_operator(principal: CurrentPrincipal) -> Principal:
+def require_operator(principal: Principal) -> Principal:
     """Raises Forbidden for a group."""
     if not principal.is_operator:
         raise Forbidden("this needs a key of the operator; the key sent belongs to a group")
     return principal
 
 
-def _group_member(principal: CurrentPrincipal) -> Principal:
+async def _group_member(principal: CurrentPrincipal) -> Principal:
     if principal.is_operator:
         raise Forbidden("this needs a key of a group; the key sent is the operator's")
     return principal
 
 
-Operator = Annotated[Principal, Depends(require_operator)]
+async def _operator(principal: CurrentPrincipal) -> Principal:
+    return require_operator(principal)
+
+
+Operator = Annotated[Principal, Depends(_operator)]
 GroupMember = Annotated[Principal, Depends(_group_member)]

@@ -6,15 +6,15 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
 
 from api_schemas.strict_json import NotJsonError, parse_json
+from service.routing import Route
 
 # PostgreSQL's text can't hold U+0000, and a lone surrogate can't be written as UTF-8.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-class StrictRoute(APIRoute):
+class StrictRoute(Route):
     """A route whose JSON body may hold nothing ambiguous, and no text that can't be stored."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -104,7 +104,8 @@ def serve(end_with_parent: EndWithParent = False) -> None:
         supervisor.wait_to_begin()
     with current_database() as (settings, _):
         load_vault(settings)  # a bad key ends here, in a line
-    uvicorn.run(create_app(settings), **uvicorn_options(settings))
+        api = create_app(settings)
+    uvicorn.run(api, **uvicorn_options(settings))
 
 
 @app.command(rich_help_panel=_PANEL)

@@ -17,11 +17,11 @@ from typing import Protocol
 
 import structlog
 
-from api_schemas.errors import StorageFull, TruthtuneError
+from api_schemas.errors import ClusterUnfit, StorageFull, TruthtuneError
 from api_schemas.jobs import AnyJobInput, ProgressEvent, StageName, stages_of
 from api_schemas.outcomes import Valued
 from api_schemas.rounds import RoundFailure
-from service import logs
+from service import logs, traces
 from service.database import Database
 from service.jobs import attempts, leases
 from service.jobs.keeper import LeaseKeeper
@@ -33,6 +33,7 @@ from service.settings import Settings
 from service.vault import load_vault
 from service.webhooks.delivery import deliverer
 from workers.artifacts import ArtifactStore
+from workers.tracing import Tracing
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -68,21 +69,34 @@ def run(
 ) -> None:
     """Work until `stop` is set; without one, until SIGINT or SIGTERM, then from the main thread.
 
-    A job in hand is given back at once, so that another coordinator goes on with it.
+    A job in hand is given back at once, so that another coordinator goes on with it. Raises
+    Unavailable if the sampler that was chosen can't run, or traces can't be sent.
     """
     logs.configure()
+    _require_sampler(settings)
+    tracing = Tracing(settings.otlp_endpoint, "truthtune-coordinator")
     database = Database(settings.resolved_database_url)
     coordinator = Coordinator(
         settings,
         database,
         _stop_on_signals() if stop is None else stop,
         cluster_factory or _ray_cluster,
+        tracing,
     )
     try:
         with deliverer(settings, database, load_vault(settings)):
             coordinator.run()
     finally:
         database.dispose()
+        tracing.close()
+
+
+def _require_sampler(settings: Settings) -> None:
+    """Raises Unavailable where a local Ray would find no vLLM; on a cluster its tasks tell."""
+    if settings.sampler == "vllm" and settings.ray_address is None:
+        from workers.pool.vllm_sampler import require_vllm  # torch, seconds to import
+
+        require_vllm()
 
 
 def _stop_on_signals() -> threading.Event:
@@ -113,7 +127,14 @@ def _own_signals() -> Iterator[None]:
 def _ray_cluster(settings: Settings) -> Cluster:
     from workers.cluster import Cluster as RayCluster  # torch and Ray, seconds to import
 
-    return RayCluster(settings.resolved_artifacts_url, settings.ray_address, settings.train_workers)
+    return RayCluster(
+        settings.resolved_artifacts_url,
+        settings.ray_address,
+        settings.train_workers,
+        sampler=settings.sampler,
+        require_gpu=settings.require_gpu,
+        shard_base_model=settings.shard_base_model,
+    )
 
 
 class Coordinator:
@@ -123,8 +144,10 @@ class Coordinator:
         database: Database,
         stop: threading.Event,
         cluster_factory: Callable[[Settings], Cluster],
+        tracing: Tracing,
     ):
         self._settings = settings
+        self._tracing = tracing
         self._database = database
         self._artifacts = ArtifactStore(settings.resolved_artifacts_url)
         self._vault = load_vault(settings)
@@ -146,7 +169,7 @@ class Coordinator:
     def _step(self) -> bool:
         """Close what is due and work on one job; False if there was none, or no database."""
         try:
-            close_due_rounds(self._database)
+            close_due_rounds(self._database, self._tracing)
             held = self._claim()
         except Exception:  # the database is away, and may come back
             log.exception("looking_for_work_failed")
@@ -178,12 +201,13 @@ class Coordinator:
             self._database, held, self._settings.lease_seconds, self._settings.heartbeat_seconds
         ) as keeper:
             try:
-                self._run_stages(keeper)
+                with traces.attempt_span(self._tracing, held):
+                    self._run_stages(keeper)
             except leases.LeaseLost:
                 raise
             except (_Interrupted, leases.CancelRequested) as interruption:
                 self._end_interrupted(keeper, interruption)
-            except StorageFull as error:  # there may be room later
+            except (StorageFull, ClusterUnfit) as error:  # there may be room later, or a node
                 self._try_again(held, error)
             except TruthtuneError as error:
                 self._fail(held, error)
@@ -200,20 +224,23 @@ class Coordinator:
                 raise _Interrupted
             with self._database.write() as session:
                 leases.start_stage(session, held, stage)
-            if stage == "settle":
-                self._settle(held, digests["value"])
-                return
-            if stage == "publish":
-                publish(self._database, self._artifacts, held, digests)
-                log.info("job_published", job_id=held.job_id, kind=held.job.kind)
-                return
-            digests[stage] = self._run_stage(keeper, stage, digests)
+            with traces.stage_span(self._tracing, held, stage) as span:
+                if stage == "settle":
+                    self._settle(held, digests["value"])
+                    return
+                if stage == "publish":
+                    publish(self._database, self._artifacts, held, digests)
+                    log.info("job_published", job_id=held.job_id, kind=held.job.kind)
+                    return
+                digests[stage] = self._run_stage(keeper, stage, digests)
+                span.note("truthtune.digest", digests[stage])
             with self._database.write() as session:
-                leases.finish_stage(session, held, stage, digests[stage])
+                leases.finish_stage(session, held, stage, digests[stage], keeper.tokens or None)
 
     def _run_stage(
         self, keeper: LeaseKeeper, stage: StageName, digests: Mapping[StageName, str]
     ) -> str:
+        keeper.tokens = 0
         try:
             return self._running_cluster().run_stage(
                 stage,

@@ -1,6 +1,6 @@
 """What every request may ask for: the application's state and one database transaction."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from service.database import Database
 from service.rate_limits import RateLimits
+from service.routing import around_endpoint
 from service.settings import Settings
 from service.vault import Vault
 from workers.artifacts import ArtifactStore
@@ -31,7 +32,7 @@ class AppState:
     rate_limits: RateLimits
 
 
-def _state(request: Request) -> AppState:
+async def _state(request: Request) -> AppState:  # a plain function would be sent to a thread
     state: AppState = request.app.state.truthtune
     return state
 
@@ -39,22 +40,27 @@ def _state(request: Request) -> AppState:
 State = Annotated[AppState, Depends(_state)]
 
 
-def _read_session(state: State) -> Iterator[Session]:
-    with state.database.read() as session:
+async def _read_session(request: Request) -> AsyncIterator[Session]:
+    state: AppState = request.app.state.truthtune  # what depends on more is asked for more
+    with state.database.look() as session:  # neither begins nor ends with a word to the database
         yield session
 
 
-def _write_session(state: State) -> Iterator[Session]:
-    with state.database.write() as session:
+async def _write_session(request: Request) -> AsyncIterator[Session]:
+    state: AppState = request.app.state.truthtune
+    session = state.database.unbegun()
+    with around_endpoint(state.database.begun(session)):
         yield session
 
 
-# Scope "function": the default would commit after the response has been sent, and a client could
-# be told of a success that the database then refuses.
+# Scope "function": the default would hold its place until the response has been sent.
 ReadSession = Annotated[Session, Depends(_read_session, scope="function", max_concurrency=_READERS)]
-"""A transaction for queries. Whatever is slow belongs before it: name it later in the signature."""
+"""For queries, each by itself. Whatever is slow belongs before it: name it later in the
+signature."""
 
 WriteSession = Annotated[
     Session, Depends(_write_session, scope="function", max_concurrency=_WRITERS)
 ]
-"""The request's one transaction, committed here, before the response is sent."""
+"""The request's one transaction: it begins when the endpoint does and is committed when that
+returns, in the endpoint's thread, so that on SQLite nobody waits for a writer that waits for a
+thread. A dependency may hold the session, and not use it."""

@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from api_schemas.errors import StorageFull
+from api_schemas.errors import ClusterUnfit, StorageFull
 from workers.artifacts import is_full
 
 _DISK_FULL = "53100"
@@ -59,6 +59,8 @@ INTERNAL_ERROR = Failure(
 def name_failure(error: BaseException) -> Failure:
     """By what is nearest to the cause: a worker that died of a full disk is a full disk."""
     causes = list(_causes(error))
+    for unfit in (cause for cause in causes if isinstance(cause, ClusterUnfit)):
+        return Failure(unfit.code, unfit.message, HTTPStatus.SERVICE_UNAVAILABLE)
     if any(map(_is_storage_full, causes)):
         return STORAGE_FULL
     if any(map(_is_out_of_memory, causes)):

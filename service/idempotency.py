@@ -78,7 +78,7 @@ class IdempotentPost:
         return row.body
 
 
-def _idempotent_post(
+async def _idempotent_post(
     request: Request,
     response: Response,
     principal: CurrentPrincipal,
@@ -99,4 +99,4 @@ def _idempotent_post(
 
 
 Idempotent = Annotated[IdempotentPost, Depends(_idempotent_post, scope="function")]
-"""Opens the request's write transaction: name it after whatever is slow."""
+"""Its work is done in the request's write transaction."""

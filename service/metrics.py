@@ -1,7 +1,8 @@
-"""Prometheus metrics: requests and their latency, by route template.
+"""Prometheus metrics: requests and their latency, by route template, and the database's figures.
 
 Reports, uploads, reward models and single jobs are not measured: counts of their successes would
-tell, before the close, how many groups reported, or were about to.
+tell, before the close, how many groups reported, or were about to. Whoever reads without a key is
+told of rounds what any group is; the operator's key shows more, and none shows what is sealed.
 """
 
 import time
@@ -11,6 +12,8 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import iter_route_contexts
+from fastapi.security import HTTPAuthorizationCredentials
+from fastapi.security.utils import get_authorization_scheme_param
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -19,6 +22,11 @@ from prometheus_client import (
     generate_latest,
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.auth import principal_of
+from service.dependencies import AppState, State
+from service.errors import problem_responses
+from service.operations.figures import OperationsMetrics
 
 UNMEASURED = frozenset(
     {
@@ -44,7 +52,7 @@ UNMEASURED = frozenset(
 _DASHBOARD = "/dashboard"
 """What its pages ask of the API is measured there, by the same rules."""
 
-_UNMATCHED = "unmatched"
+UNMATCHED = "unmatched"
 
 router = APIRouter()
 
@@ -54,6 +62,7 @@ class RequestMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.operations = OperationsMetrics()
         self._requests = Counter(
             "truthtune_http_requests",
             "Requests answered.",
@@ -79,6 +88,10 @@ def route_templates(app: FastAPI) -> dict[Callable[..., Any], str]:
         for route in iter_route_contexts(app.routes)
         if route.endpoint is not None and route.path is not None
     }
+
+
+def is_measured(route: str) -> bool:
+    return route not in UNMEASURED and not route.startswith(_DASHBOARD)
 
 
 class Measured:
@@ -108,12 +121,12 @@ class Measured:
             await self.app(scope, receive, watched)
         finally:
             endpoint = scope.get("endpoint")
-            route = self.templates.get(endpoint, _UNMATCHED) if endpoint else _UNMATCHED
-            if route not in UNMEASURED and not route.startswith(_DASHBOARD):
+            route = self.templates.get(endpoint, UNMATCHED) if endpoint else UNMATCHED
+            if is_measured(route):
                 # Any text may be a method: each would make a series of its own for ever.
                 method = scope["method"]
-                if route == _UNMATCHED or method not in HTTPMethod.__members__:
-                    method = _UNMATCHED
+                if route == UNMATCHED or method not in HTTPMethod.__members__:
+                    method = UNMATCHED
                 self.metrics.observe(method, route, status, time.perf_counter() - started)
 
 
@@ -122,10 +135,23 @@ class Measured:
     summary="Metrics for Prometheus",
     tags=["health"],
     response_class=Response,
-    responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
+    responses=problem_responses(401, 429)
+    | {200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
 )
-def read_metrics(request: Request) -> Response:
-    """Request counts and latencies by route, in Prometheus's text format. Needs no key and tells
-    nothing of reports."""
+def read_metrics(request: Request, state: State) -> Response:
+    """Requests by route, rounds by state, the queue, and how long stages take, in Prometheus's text
+    format. Needs no key, and tells nothing of reports. The operator's key, also one of access
+    `read`, shows more: audits and quotes, tokens, failed attempts, webhooks, and the welfare of the
+    round settled last."""
     metrics: RequestMetrics = request.app.state.metrics
-    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    figures = metrics.operations.text(state.database, for_operator=_asks_operator(request, state))
+    return Response(generate_latest(metrics.registry) + figures, media_type=CONTENT_TYPE_LATEST)
+
+
+def _asks_operator(request: Request, state: AppState) -> bool:
+    """Raises NotAuthenticated for a key that is none, so that a scrape set up wrongly is seen."""
+    scheme, credentials = get_authorization_scheme_param(request.headers.get("authorization"))
+    if not credentials:
+        return False
+    sent = HTTPAuthorizationCredentials(scheme=scheme, credentials=credentials)
+    return principal_of(request, state, sent).is_operator

@@ -19,7 +19,7 @@ class PageQuery:
     limit: int = 20
 
 
-def _page_query(
+async def _page_query(
     after: Annotated[
         str | None,
         Query(

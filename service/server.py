@@ -6,6 +6,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service import zero_copy
 from service.settings import Settings
 
 HEADER_BYTES = 16 * 2**10
@@ -14,12 +15,14 @@ HEADER_SECONDS = 20.0
 
 
 class TimedHeaders(H11Protocol):
-    """Closes a connection whose request does not come: uvicorn itself would wait for ever."""
+    """Closes a connection whose request does not come: uvicorn itself would wait for ever. Lets the
+    application send files without a copy."""
 
     _header_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.app = zero_copy.offering(self.app, self)  # type: ignore[arg-type,assignment]
         self._wait_for_headers()
 
     def data_received(self, data: bytes) -> None:

@@ -3,6 +3,7 @@ default has its reason."""
 
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -94,6 +95,21 @@ class Settings(BaseSettings):
     train_workers: int = Field(
         1, ge=1, description="Ray Train workers; 1 uses every core of one machine already."
     )
+    require_gpu: bool = Field(
+        False,
+        description="Refuse to run jobs where no node has a GPU, before anything is spent. By "
+        "default the cores do the work, far slower.",
+    )
+    shard_base_model: bool = Field(
+        False,
+        description="Spread the base model's layers over a training's workers (FSDP2), for one "
+        "that fills a GPU; every layer travels for every pass, so by default each has a copy.",
+    )
+    sampler: Literal["torch", "vllm"] = Field(
+        "torch",
+        description="What draws the pools: `torch` runs everywhere; `vllm` needs a GPU, and the "
+        "package vllm on every machine that has one.",
+    )
     inference_url: str | None = Field(
         None,
         pattern=r"^https?://[^/?#]+:\d+$",
@@ -143,6 +159,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Days after a job's end until `truthtune artifacts collect` lets go of what "
         "its stages left; default: never, so that every round can be audited.",
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$",
+        description="Base URL of an OpenTelemetry collector that takes traces by OTLP over HTTP, "
+        "such as `http://collector:4318`; default: no traces. Needs the extra `tracing`.",
     )
     webhook_private_addresses: bool = Field(
         False,

@@ -1,7 +1,5 @@
 """Routes of the signing keys. They stand before those of API keys, whose ids share their place."""
 
-from fastapi import APIRouter
-
 from api_schemas.base import ListPage
 from api_schemas.signing import SigningKey
 from service import audit, signing
@@ -9,8 +7,9 @@ from service.auth import Operator
 from service.dependencies import ReadSession, State
 from service.idempotency import Idempotent
 from service.pages import Page
+from service.routing import Router
 
-router = APIRouter(prefix="/keys/signing", tags=["keys"])
+router = Router(prefix="/keys/signing", tags=["keys"])
 
 
 @router.get("", summary="List the signing keys")

@@ -112,9 +112,11 @@ class FileRow(Base):
 
 class RoundRow(Base):
     __tablename__ = "rounds"
+    # Announcements are long: what is counted of all rounds is counted from the index alone.
+    __table_args__ = (Index("ix_rounds_states", "state", "opened_at", "closes_at"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    state: Mapped[str] = mapped_column(index=True)
+    state: Mapped[str]
     announcement: Mapped[dict[str, Any]]
     announcement_digest: Mapped[str]
     opens_at: Mapped[datetime | None]
@@ -124,7 +126,7 @@ class RoundRow(Base):
     created_at: Mapped[datetime]
     opened_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
-    settled_at: Mapped[datetime | None]
+    settled_at: Mapped[datetime | None] = mapped_column(index=True)
 
 
 class ReportRow(Base):
@@ -147,6 +149,7 @@ class JobRow(Base):
 
     A round has one job of kind `round`, and any number of kind `audit`; other kinds have an owner
     instead of a round. `input` of a round's job lacks the reports, which stay sealed in their rows.
+    `traceparent` (W3C Trace Context) is of what queued it, where that was traced.
     """
 
     __tablename__ = "jobs"
@@ -173,28 +176,45 @@ class JobRow(Base):
     lease_owner: Mapped[str | None]
     lease_expires_at: Mapped[datetime | None]
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    traceparent: Mapped[str | None]
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
 
 class JobStageRow(Base):
-    """A stage that was started; `digest` once it is done, and then it is never run again."""
+    """A stage that was started; `digest` once it is done, and then it is never run again.
+
+    `tokens` is how many it sampled or trained on, where it counts them.
+    """
 
     __tablename__ = "job_stages"
+    __table_args__ = (
+        Index("ix_job_stages_durations", "stage", "finished_at", "started_at", "tokens"),
+    )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     stage: Mapped[str] = mapped_column(primary_key=True)
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     digest: Mapped[str | None]
+    tokens: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class JobEventRow(Base):
     """Append-only."""
 
     __tablename__ = "job_events"
-    __table_args__ = (UniqueConstraint("job_id", "sequence"),)
+    __table_args__ = (
+        UniqueConstraint("job_id", "sequence"),
+        # Failed attempts are a handful among the events of all trainings.
+        Index(
+            "ix_job_events_errors",
+            "type",
+            sqlite_where=text("level = 'error'"),
+            postgresql_where=text("level = 'error'"),
+        ),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))

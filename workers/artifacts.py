@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import os
 import re
 import tempfile
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 import rfc8785
 
 from api_schemas.errors import NotFound, StorageFull
+from workers.remote_stores import remote_filesystem
 
 _CHUNK_BYTES = 1 << 20
 _PARTIAL, _REMOVED = ".partial-", ".removed"
@@ -60,11 +62,9 @@ class ArtifactStore:
 
     def __init__(self, url: str):
         self.url = url
-        self._remote = None
+        self._remote: Any = None
         if "://" in url and not url.startswith("file://"):
-            import fsspec  # type: ignore[import-untyped]  # only for remote stores
-
-            self._remote, self._root = fsspec.core.url_to_fs(url)
+            self._remote, self._root = remote_filesystem(url)
         else:
             self._root = os.path.abspath(url.removeprefix("file://"))
 
@@ -114,7 +114,8 @@ class ArtifactStore:
     def open(self, digest: str) -> BinaryIO:
         try:
             if self._remote is not None:
-                return self._remote.open(self._path(digest), "rb")  # type: ignore[no-any-return]
+                # Not every store's files know lines, or are fast for little pieces.
+                return io.BufferedReader(self._remote.open(self._path(digest), "rb"), _CHUNK_BYTES)
             return open(self._path(digest), "rb")
         except FileNotFoundError:
             raise NotFound(f"artifact {digest} is not in the store") from None

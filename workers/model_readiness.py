@@ -14,7 +14,7 @@ def readiness(name: str) -> Readiness:
 
     Raises InvalidInput if there is no such model, or its folder can't be one.
     """
-    if is_hub_id(name) and not _is_fetched(name):
+    if is_hub_id(name) and not is_fetched(name):
         return "to_fetch"
     return "ready" if resolve(name).folder.is_dir() else "to_convert"
 
@@ -34,7 +34,7 @@ def models_in(folder: Path) -> list[Path] | None:
     return sorted(file.parent for file in folder.glob("*/config.json"))
 
 
-def _is_fetched(name: str) -> bool:
+def is_fetched(name: str) -> bool:
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 

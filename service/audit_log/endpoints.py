@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api_schemas.audit_log import AuditLogEntry
 from api_schemas.base import ListPage
@@ -10,8 +10,9 @@ from service.audit_log import repository
 from service.auth import Operator
 from service.dependencies import ReadSession
 from service.pages import Page
+from service.routing import Router
 
-router = APIRouter(prefix="/audit-log", tags=["audit log"])
+router = Router(prefix="/audit-log", tags=["audit log"])
 
 Subject = Annotated[
     str | None,

@@ -1,6 +1,6 @@
 """Routes of audits."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from api_schemas.audits import Audit, AuditCreate
@@ -16,8 +16,9 @@ from service.downloads import DRAWING_RESPONSES, drawing_response
 from service.errors import problem_responses
 from service.idempotency import Idempotent
 from service.pages import Page
+from service.routing import Router
 
-router = APIRouter(tags=["audits"], route_class=StrictRoute)
+router = Router(tags=["audits"], route_class=StrictRoute)
 
 
 @router.post(

@@ -1,33 +1,27 @@
 """What computes: base models, Ray, memory, GPUs. Whatever loads torch or Ray is a process of its
 own, so that the examination neither waits for more than it needs nor dies with it."""
 
-import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from api_schemas.errors import TruthtuneError
+from api_schemas.errors import ClusterUnfit, TruthtuneError
 from service.doctor.findings import Installation, Verdict, ok, warning, wrong
+from workers.machine_memory import GIB, free_memory, gpu_memory
 from workers.model_readiness import models_in, readiness, require_writer
+from workers.ray_address import Said, last_line, refusal, resources, run_python
+from workers.room import look_here, require_room, rooms_from_json
 
 _RAY = "import ray; print(ray.__version__)"
-_RAY_CLUSTER = """
-import json, logging, sys, ray
-ray.init(address=sys.argv[1], logging_level=logging.ERROR, log_to_driver=False)
-nodes = sum(node["Alive"] for node in ray.nodes())
-print(json.dumps({"nodes": nodes, **ray.cluster_resources()}))
-"""
 _TORCH = "import torch; print(torch.__version__, torch.cuda.device_count())"
-_START_SECONDS, _CONNECT_SECONDS = 120.0, 3.0
+_START_SECONDS = 120.0
 _INSTALL = "pip install 'truthtune[workers]'"
-_GIB = 2**30
+_SEE_RAY = "mend what the line `ray` says, and run doctor again"
 _OBJECT_STORE_BYTES = 2**29
 """What a local Ray is started with; with less of shared memory it uses a disk."""
-_MEMORY_BYTES = 4 * _GIB
+_MEMORY_BYTES = 4 * GIB
 """The object store, and the built-in model in float32 (0.5 GiB, with torch about 1 GiB a process)
 in a coordinator's stage and two tasks."""
 
@@ -54,20 +48,39 @@ def base_model(name: str, for_rounds: bool) -> Verdict:
 def ray(subject: Installation) -> Verdict:
     address = subject.settings.ray_address
     if address is None:
-        done = _run(_RAY)
-        if done.returncode:
-            return wrong(f"Ray can't be imported: {_last_line(done.stderr)}", _INSTALL)
-        return ok(f"Ray {done.stdout.strip()} is installed; the coordinator starts a local one")
+        said = _run(_RAY)
+        if said.failure:
+            return wrong(f"Ray can't be imported: {said.failure}", _INSTALL)
+        return ok(f"Ray {said.text.strip()} is installed; the coordinator starts a local one")
     remedy = "ray start --head --port=6379 there, or mend TRUTHTUNE_RAY_ADDRESS"
-    if (reason := _refuses(address)) is not None:
+    if (reason := refusal(address)) is not None:
         return wrong(f"no Ray at {address}: {reason}", remedy)
-    done = _run(_RAY_CLUSTER, address)
-    if done.returncode:
-        told = f"something listens at {address}, but not to us: {_last_line(done.stderr)}"
+    has = resources(address, _START_SECONDS)
+    if isinstance(has, str):
+        told = f"something listens at {address}, but not to us: {has}"
         return wrong(told, "export RAY_AUTH_MODE and RAY_AUTH_TOKEN here as on the head")
-    has = json.loads(done.stdout.splitlines()[-1])
     nodes, cores, gpus = (int(has.get(name, 0)) for name in ("nodes", "CPU", "GPU"))
     return ok(f"Ray at {address}: {nodes} nodes, {cores} cores, {gpus} GPUs")
+
+
+def room(subject: Installation) -> Verdict:
+    """As a job finds it before its first stage, for each base model that a round may announce."""
+    settings = subject.settings
+    models = [name for name in settings.base_model_names if models_in(Path(name)) is None]
+    if settings.ray_address is None:
+        rooms = [look_here(os.cpu_count() or 1, len(gpu_memory()), models)]
+    else:
+        asked = ["-m", "workers.cluster_room", settings.ray_address, *models]
+        said = run_python(asked, _START_SECONDS)
+        if said.failure:
+            return wrong(f"the nodes don't say what they have: {said.failure}", _SEE_RAY)
+        rooms = rooms_from_json(said.text.splitlines()[-1])
+    try:
+        require_room(rooms, models, require_gpu=settings.require_gpu)
+    except ClusterUnfit as error:
+        found, _, remedy = error.message.partition(": ")
+        return wrong(found, remedy)
+    return ok(f"room for {', '.join(models) or 'work'} on each node that works")
 
 
 def machine(subject: Installation) -> Verdict:
@@ -76,11 +89,11 @@ def machine(subject: Installation) -> Verdict:
         return ok("the stages run on the Ray cluster")
     if sys.platform != "linux":
         return ok(f"{os.cpu_count()} cores; memory is looked at on Linux alone")
-    shared, memory = shutil.disk_usage("/dev/shm").free, _available_memory()
+    shared, memory = shutil.disk_usage("/dev/shm").free, free_memory()
     cores = len(os.sched_getaffinity(0))
-    message = f"{cores} cores, {memory / _GIB:.1f} GiB memory, {shared / _GIB:.1f} GiB in /dev/shm"
+    message = f"{cores} cores, {memory / GIB:.1f} GiB memory, {shared / GIB:.1f} GiB in /dev/shm"
     if memory < _MEMORY_BYTES:
-        told = f"{message}: less memory than {_MEMORY_BYTES / _GIB:g} GiB"
+        told = f"{message}: less memory than {_MEMORY_BYTES / GIB:g} GiB"
         return warning(told, "end other programs, or use a cluster: TRUTHTUNE_RAY_ADDRESS")
     if shared < _OBJECT_STORE_BYTES:
         told = f"{message}: Ray will keep its objects on a disk"
@@ -95,12 +108,12 @@ def gpu(_: Installation) -> Verdict:
     listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
     names = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
     if listed.returncode or not names:
-        reason = _last_line(listed.stdout + listed.stderr)
+        reason = last_line(listed.stdout + listed.stderr)
         return warning(f"nvidia-smi sees no GPU: {reason}", "mend NVIDIA's driver: nvidia-smi")
-    done = _run(_TORCH)
-    if done.returncode:
-        return wrong(f"torch can't be imported: {_last_line(done.stderr)}", _INSTALL)
-    version, seen = done.stdout.split()
+    said = _run(_TORCH)
+    if said.failure:
+        return wrong(f"torch can't be imported: {said.failure}", _INSTALL)
+    version, seen = said.text.split()
     if int(seen) < len(names):
         return warning(
             f"there are {len(names)} GPUs, and torch {version} sees {seen}",
@@ -109,40 +122,5 @@ def gpu(_: Installation) -> Verdict:
     return ok(f"{', '.join(name.split(' (UUID')[0] for name in names)}; torch {version}")
 
 
-def _refuses(address: str) -> str | None:
-    """Why nothing listens at host:port, found in seconds: Ray itself tries for minutes."""
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    try:
-        if parts.hostname is None or parts.port is None:
-            return None  # `auto`, or another that only Ray understands
-        socket.create_connection((parts.hostname, parts.port), _CONNECT_SECONDS).close()
-    except (OSError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error)
-    return None
-
-
-def _run(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", program, *arguments]
-    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
-    try:
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=_START_SECONDS, env=environment
-        )
-    except subprocess.TimeoutExpired:
-        told = f"no answer in {_START_SECONDS:g} s"
-        return subprocess.CompletedProcess(command, 1, stdout="", stderr=told)
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it said nothing"])[-1]
-
-
-def _available_memory() -> int:
-    """Of this machine, or what is left of this container's limit (cgroup v2)."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    kibibytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-    free = int(kibibytes) * 1024
-    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
-    if limit.exists() and (most := limit.read_text().strip()) != "max":
-        free = min(free, int(most) - int(used.read_text()))
-    return free
+def _run(program: str) -> Said:
+    return run_python(["-c", program], _START_SECONDS)

@@ -36,6 +36,7 @@ _LAST: dict[str, Check] = {
     "artifacts": storage.artifacts,
     "disk": storage.disk,
     "ray": compute.ray,
+    "room": compute.room,
     "machine": compute.machine,
     "gpu": compute.gpu,
     "port": configuration.port,

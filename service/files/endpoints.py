@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from api_schemas.base import ListPage
@@ -17,8 +17,9 @@ from service.files import deletion, repository
 from service.files.upload import UPLOAD_BODY, ReceivedUpload
 from service.idempotency import Idempotent
 from service.pages import Page
+from service.routing import Router
 
-router = APIRouter(prefix="/files", tags=["files"])
+router = Router(prefix="/files", tags=["files"])
 
 
 @router.post("", status_code=201, summary="Upload a file", openapi_extra=UPLOAD_BODY)

@@ -2,8 +2,6 @@
 
 from datetime import UTC, datetime
 
-from fastapi import APIRouter
-
 from api_schemas.base import ListPage
 from api_schemas.errors import InvalidInput
 from api_schemas.groups import Group, GroupCreate, Key, KeyCreate, KeyRotate, KeyWithSecret
@@ -18,8 +16,9 @@ from service.groups import repository
 from service.groups.rotation import require_future, rotate
 from service.idempotency import Idempotent
 from service.pages import Page
+from service.routing import Router
 
-router = APIRouter(route_class=StrictRoute)
+router = Router(route_class=StrictRoute)
 
 
 @router.post(

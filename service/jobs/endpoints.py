@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -21,9 +21,10 @@ from service.jobs import events, plots, queue, repository
 from service.jobs.leases import JOB_CANCELLED
 from service.pages import Page
 from service.rounds import lifecycle
+from service.routing import Router
 from service.tables import JobRow, RoundRow
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = Router(prefix="/jobs", tags=["jobs"])
 
 
 @router.get("", summary="List the jobs")

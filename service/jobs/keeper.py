@@ -32,6 +32,8 @@ class LeaseKeeper:
         self.lost = threading.Event()
         self.cancel_requested = threading.Event()
         self.failure: Exception | None = None
+        self.tokens = 0
+        """That the running stage says it sampled or trained on."""
         self._database = database
         self._lease_seconds = lease_seconds
         self._heartbeat_seconds = heartbeat_seconds
@@ -60,6 +62,8 @@ class LeaseKeeper:
         It never raises into the stage that tells it, which could leave tasks behind: a failure to
         write makes the stage stop, and is in `failure`.
         """
+        counted = event.data.get("tokens")
+        self.tokens += counted if isinstance(counted, int) else 0
         try:
             with self._database.write() as session:
                 leases.record(session, self.held, event)

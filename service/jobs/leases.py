@@ -77,13 +77,17 @@ class CancelRequested(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """A held job: what to do, which stages are done already, and the token of its writes."""
+    """A held job: what to do, which stages are done already, and the token of its writes.
+
+    `traceparent` is of what queued it, where that was traced.
+    """
 
     job_id: str
     token: int
     attempt: int
     job: AnyJobInput
     digests: dict[StageName, str]
+    traceparent: str | None = None
 
     @property
     def round_job(self) -> JobInput:
@@ -116,7 +120,7 @@ def claim(
         else:
             _take(session, round_row, row, owner, now, lease_seconds)
             digests = stage_digests(session, row.id)
-            return Claim(row.id, row.fencing_token, row.attempts, job, digests)
+            return Claim(row.id, row.fencing_token, row.attempts, job, digests, row.traceparent)
 
 
 def heartbeat(session: Session, held: Claim, lease_seconds: float) -> bool:
@@ -155,16 +159,18 @@ def start_stage(session: Session, held: Claim, stage: StageName) -> None:
     events.append(session, held.job_id, event, now)
 
 
-def finish_stage(session: Session, held: Claim, stage: StageName, digest: str) -> None:
-    """Record a started stage's artifact, after which the stage is never run again.
-
-    Raises LeaseLost.
+def finish_stage(
+    session: Session, held: Claim, stage: StageName, digest: str, tokens: int | None = None
+) -> None:
+    """Record a started stage's artifact, after which the stage is never run again, and how many
+    tokens it sampled or trained on, if it counted them. Raises LeaseLost.
     """
     _lock_job(session, held)
     now = database_now(session)
     row = session.get_one(JobStageRow, (held.job_id, stage))
     row.finished_at = now
     row.digest = digest
+    row.tokens = tokens
     seconds = round((now - row.started_at).total_seconds(), 3)
     event = ProgressEvent(
         type="stage_finished",

@@ -20,8 +20,10 @@ from api_schemas.rounds import RoundFailure
 from service.database import database_now
 from service.jobs import events
 from service.jobs.repository import FINISHED, kind_of
+from service.operations.repository import SHOWN_KINDS
 from service.tables import JobRow
 from service.webhooks import notices
+from workers.tracing import current_link
 
 _ASKED_FOR: dict[JobKind, str] = {
     "round": "the round closed",
@@ -47,6 +49,7 @@ def enqueue(session: Session, job: QueuedJob, owner_id: str | None = None) -> st
     It is either a round's, which the caller has locked, or an owner's.
     """
     now = database_now(session)
+    link = current_link() if job.kind in SHOWN_KINDS else None
     row = JobRow(
         id=new_id("job"),
         kind=job.kind,
@@ -54,6 +57,7 @@ def enqueue(session: Session, job: QueuedJob, owner_id: str | None = None) -> st
         owner_id=owner_id,
         status="queued",
         input=job.model_dump(mode="json"),
+        traceparent=link.traceparent if link else None,
         created_at=now,
     )
     session.add(row)

@@ -7,11 +7,12 @@ not know a group's taste.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Row, Select, bindparam, exists, or_, select
+from sqlalchemy.orm import Session, defer
 
 from api_schemas.base import ListPage
 from api_schemas.errors import NotFound
@@ -33,13 +34,35 @@ from service.tables import (
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 _DIGESTS = TypeAdapter(dict[StageName, str])
 _Purpose = IncentiveAuditRow | RewardModelRow | RerankingRow | QuoteRow | PreviewRow
-_PURPOSES: dict[type[_Purpose], str] = {
-    IncentiveAuditRow: "audit_id",
-    RewardModelRow: "reward_model_id",
-    RerankingRow: "reranking_id",
-    QuoteRow: "quote_id",
-    PreviewRow: "preview_id",
+_PURPOSES: dict[JobKind, type[_Purpose]] = {
+    "audit": IncentiveAuditRow,
+    "reward_model": RewardModelRow,
+    "reranking": RerankingRow,
+    "quote": QuoteRow,
+    "preview": PreviewRow,
 }
+
+
+_OWN = JobRow.owner_id == bindparam("owner_id")
+# Not `IN (SELECT …)`: for one job both databases would list every round that was opened.
+_OF_OPENED_ROUND = (JobRow.kind == "round") & exists().where(
+    RoundRow.id == JobRow.round_id, RoundRow.opened_at.is_not(None)
+)
+_TO_OPERATOR = select(JobRow).where(or_(JobRow.round_id.is_not(None), _OWN))
+_TO_GROUP = select(JobRow).where(or_(_OF_OPENED_ROUND, _OWN))
+# A job is asked for again and again while it runs: to build a statement takes as long as to run it,
+# and the input, which is long, is not shown.
+_THIS = JobRow.id == bindparam("job_id")
+_ONE_TO_OPERATOR = _TO_OPERATOR.where(_THIS).options(defer(JobRow.input))
+_ONE_TO_GROUP = _TO_GROUP.where(_THIS).options(defer(JobRow.input))
+_STAGES = select(
+    JobStageRow.job_id,
+    JobStageRow.stage,
+    JobStageRow.started_at,
+    JobStageRow.finished_at,
+    JobStageRow.digest,
+).where(JobStageRow.job_id.in_(bindparam("job_ids", expanding=True)))
+_Stage = Row[str, str, datetime, datetime | None, str | None]
 
 
 def list_jobs(session: Session, principal: Principal, page: PageQuery) -> ListPage[Job]:
@@ -53,7 +76,8 @@ def get_job(session: Session, principal: Principal, job_id: str) -> Job:
 
 def find_job(session: Session, principal: Principal, job_id: str) -> JobRow:
     """Raises NotFound for a job that the principal may not see."""
-    row = session.scalar(_visible(principal).where(JobRow.id == job_id))
+    one = _ONE_TO_OPERATOR if principal.is_operator else _ONE_TO_GROUP
+    row = session.scalar(one, {"owner_id": principal.owner_id, "job_id": job_id})
     if row is None:
         raise NotFound(f"there is no job {job_id}")
     return row
@@ -104,44 +128,45 @@ def to_job(session: Session, principal: Principal, row: JobRow) -> Job:
 
 
 def _visible(principal: Principal) -> Select[JobRow]:
-    own = JobRow.owner_id == principal.owner_id
-    if principal.is_operator:
-        return select(JobRow).where(or_(JobRow.round_id.is_not(None), own))
-    opened = select(RoundRow.id).where(RoundRow.opened_at.is_not(None))
-    of_rounds = (JobRow.kind == "round") & JobRow.round_id.in_(opened)
-    return select(JobRow).where(or_(of_rounds, own))
+    visible = _TO_OPERATOR if principal.is_operator else _TO_GROUP
+    return visible.params(owner_id=principal.owner_id)
 
 
 def _to_jobs(session: Session, principal: Principal, rows: Sequence[JobRow]) -> list[Job]:
     session.flush()
-    ids = [row.id for row in rows]
-    stages = session.scalars(select(JobStageRow).where(JobStageRow.job_id.in_(ids))).all()
+    stages = session.execute(_STAGES, {"job_ids": [row.id for row in rows]})
     by_job_and_name = {(stage.job_id, stage.stage): stage for stage in stages}
-    purposes = _purposes(session, ids)
+    purposes = _purposes(session, rows)
     return [
         _job(
             row,
             {name: by_job_and_name.get((row.id, name)) for name in stages_of(kind_of(row))},
-            {name: found.get(row.id) for name, found in purposes.items()},
+            purposes.get(row.id, {}),
             principal,
         )
         for row in rows
     ]
 
 
-def _purposes(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, str]]:
-    """What jobs that settle no round are for: by the field that names it, its id by the job's."""
-    found = {}
-    for table, name in _PURPOSES.items():
-        columns = select(table.job_id, table.id).where(table.job_id.in_(job_ids))
-        found[name] = dict(session.execute(columns).all())
+def _purposes(session: Session, rows: Sequence[JobRow]) -> dict[str, dict[str, str]]:
+    """What jobs that settle no round are for, by the job's id: the field that names it, and its id.
+
+    Only the tables of the kinds among them are asked; a round's own job needs none.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for kind in {kind_of(row) for row in rows} & _PURPOSES.keys():
+        table = _PURPOSES[kind]
+        ids = [row.id for row in rows if row.kind == kind]
+        columns = select(table.job_id, table.id).where(table.job_id.in_(ids))
+        for job_id, id_ in session.execute(columns):
+            found[job_id] = {f"{kind}_id": id_}
     return found
 
 
 def _job(
     row: JobRow,
-    stages: Mapping[StageName, JobStageRow | None],
-    purpose: Mapping[str, str | None],
+    stages: Mapping[StageName, _Stage | None],
+    purpose: Mapping[str, str],
     principal: Principal,
 ) -> Job:
     shows_digests = principal.is_operator or row.owner_id is not None
@@ -166,9 +191,7 @@ def _job(
     )
 
 
-def _stage(
-    name: str, row: JobStageRow | None, job_runs: bool, shows_digest: bool
-) -> dict[str, Any]:
+def _stage(name: str, row: _Stage | None, job_runs: bool, shows_digest: bool) -> dict[str, Any]:
     if row is None or row.finished_at is None:
         status = "running" if row is not None and job_runs else "pending"
         return {"name": name, "status": status, "seconds": None, "digest": None}

@@ -45,7 +45,7 @@ class DeedOnInvoice:
         return self.idempotent.run(asked.model_dump(mode="json") if asked else None, kind, work)
 
 
-def _deed(
+async def _deed(
     invoice_id: InvoiceId, principal: Operator, state: State, idempotent: Idempotent
 ) -> DeedOnInvoice:
     return DeedOnInvoice(invoice_id, principal, state.vault, idempotent)

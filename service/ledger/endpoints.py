@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api_schemas.base import ListPage
 from api_schemas.books import Ledger, Posting
@@ -22,8 +22,9 @@ from service.errors import problem_responses
 from service.ledger import books, lifecycle, opening, repository
 from service.ledger.deeds import Deed
 from service.pages import Page
+from service.routing import Router
 
-router = APIRouter(tags=["ledger"], route_class=StrictRoute)
+router = Router(tags=["ledger"], route_class=StrictRoute)
 _OF_DEEDS = problem_responses(404, 409)
 
 Account = Annotated[

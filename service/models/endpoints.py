@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 from starlette.responses import Response
 
 from api_schemas.base import ListPage
@@ -15,8 +15,9 @@ from service.errors import problem_responses
 from service.models import repository
 from service.models.archive import ARCHIVE_NAME
 from service.pages import Page
+from service.routing import Router
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = Router(prefix="/models", tags=["models"])
 _DOWNLOAD = DOWNLOAD_RESPONSES | problem_responses(404, 416)
 
 

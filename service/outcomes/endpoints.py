@@ -1,6 +1,6 @@
 """Routes of a round's outcome, of its certificate, and of the pool that both rest on."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from api_schemas.certificates import Certificate
@@ -12,8 +12,9 @@ from service.dependencies import State
 from service.downloads import DOWNLOAD_RESPONSES, stored_response
 from service.errors import problem_responses
 from service.outcomes import certificates, repository
+from service.routing import Router
 
-router = APIRouter(prefix="/rounds/{round_id}", tags=["rounds"])
+router = Router(prefix="/rounds/{round_id}", tags=["rounds"])
 
 
 @router.get("/outcome", summary="Show a round's outcome", responses=problem_responses(404, 409))

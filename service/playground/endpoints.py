@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from api_schemas.completions import (
@@ -17,8 +17,9 @@ from service.errors import problem_responses
 from service.playground.answering import respond
 from service.playground.formats import ChatFormat, CompletionFormat
 from service.playground.requesting import ChatRequest, CompletionRequest
+from service.routing import Router
 
-router = APIRouter(tags=["playground"], route_class=StrictRoute)
+router = Router(tags=["playground"], route_class=StrictRoute)
 _STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The answer; with `stream`, its chunks.", "content": _STREAM},

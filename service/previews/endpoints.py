@@ -1,7 +1,5 @@
 """Routes of the previews of a group's own report."""
 
-from fastapi import APIRouter
-
 from api_schemas.base import ListPage
 from api_schemas.ids import PreviewId, RoundId, new_id
 from api_schemas.jobs import PreviewJob
@@ -19,9 +17,10 @@ from service.previews.sealing import to_seal
 from service.reports.sealing import Checked
 from service.reports.taking import require_open
 from service.rounds import repository as rounds
+from service.routing import Router
 from workers.artifacts import canonical_json
 
-router = APIRouter(tags=["reports"], route_class=StrictRoute)
+router = Router(tags=["reports"], route_class=StrictRoute)
 
 
 @router.post(

@@ -1,7 +1,5 @@
 """Routes of quotes."""
 
-from fastapi import APIRouter
-
 from api_schemas.base import ListPage
 from api_schemas.ids import QuoteId, RoundId
 from api_schemas.quotes import Quote, QuoteCreate
@@ -14,8 +12,9 @@ from service.idempotency import Idempotent
 from service.pages import Page
 from service.quotes import repository
 from service.quotes.requesting import request_quote
+from service.routing import Router
 
-router = APIRouter(tags=["quotes"], route_class=StrictRoute)
+router = Router(tags=["quotes"], route_class=StrictRoute)
 
 
 @router.post(

@@ -1,7 +1,5 @@
 """Routes of a group's own report."""
 
-from fastapi import APIRouter
-
 from api_schemas.ids import RoundId
 from api_schemas.reports import Report, ReportDeleted
 from service.auth import GroupMember
@@ -9,27 +7,22 @@ from service.bodies import StrictRoute
 from service.dependencies import ReadSession, State, WriteSession
 from service.errors import problem_responses
 from service.reports import repository
-from service.reports.sealing import Checked
+from service.reports.sealing import Sealed
 from service.reports.taking import require_open
 from service.rounds import repository as rounds
+from service.routing import Router
 
-router = APIRouter(prefix="/rounds/{round_id}/report", tags=["reports"], route_class=StrictRoute)
+router = Router(prefix="/rounds/{round_id}/report", tags=["reports"], route_class=StrictRoute)
 
 
 @router.put("", summary="Submit or replace your report", responses=problem_responses(404, 409))
-def put_report(
-    round_id: RoundId,
-    principal: GroupMember,
-    checked: Checked,
-    state: State,
-    session: WriteSession,
-) -> Report:
+def put_report(round_id: RoundId, sealed: Sealed, session: WriteSession) -> Report:
     """Your group's size and reward model, as often as you like while the round is open; the last
     one counts. A reward model that needs no fitting is tried on a few samples at once. The report
     is stored encrypted; nobody else sees it, nor that there is one, until the round closes. Keep
     the `commitment` of the answer. Group keys only."""
-    now = require_open(session, principal, round_id)
-    return repository.put_report(session, state.vault, round_id, principal.owner_id, checked, now)
+    now = require_open(session, sealed.principal, round_id, shared=True)
+    return repository.put_report(session, round_id, sealed, now)
 
 
 @router.get("", summary="Show your report", responses=problem_responses(404))

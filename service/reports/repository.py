@@ -1,10 +1,12 @@
 """SQL of reports. A group sees its own; all of a round's are read only to run its job, and by the
 operator in an audited act after the close."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from api_schemas.commitments import PathStep, merkle_paths, merkle_root
@@ -12,7 +14,8 @@ from api_schemas.errors import NotFound
 from api_schemas.ids import new_id
 from api_schemas.jobs import ReportInput
 from api_schemas.reports import Report
-from service.reports.sealing import CheckedReport, SealedContent, seal, to_seal, unseal
+from service.database import backend_of
+from service.reports.sealing import SealedContent, SealedReport, unseal
 from service.tables import AuditRow, ReportRow, RoundRow
 from service.vault import DamagedSeal, Vault
 
@@ -20,24 +23,29 @@ UNSEALED = "reports.unsealed"
 """The action that the audit log has once the operator has looked."""
 
 
-def put_report(
-    session: Session,
-    vault: Vault,
-    round_id: str,
-    group_id: str,
-    checked: CheckedReport,
-    now: datetime,
-) -> Report:
+def _upsert(insert: Callable[..., Any]) -> Any:
+    """One statement for a group's first report and for every later one, which keeps its id."""
+    new = insert(ReportRow.__table__)
+    changed = {name: new.excluded[name] for name in ("sealed", "commitment", "submitted_at")}
+    keys = ("round_id", "group_id")
+    return new.on_conflict_do_update(index_elements=keys, set_=changed).returning(ReportRow.id)
+
+
+_UPSERTS = {"sqlite": _upsert(sqlite.insert), "postgresql": _upsert(postgresql.insert)}
+
+
+def put_report(session: Session, round_id: str, report: SealedReport, now: datetime) -> Report:
     """Insert, or replace the group's report of the round, which the caller has locked."""
-    row = _find(session, round_id, group_id)
-    if row is None:
-        row = ReportRow(id=new_id("rep"), round_id=round_id, group_id=group_id)
-        session.add(row)
-    content = to_seal(checked)
-    row.sealed = seal(vault, round_id, group_id, content)
-    row.commitment = content.commitment(round_id, group_id)
-    row.submitted_at = now
-    return _report(row, content, None)
+    values = {
+        "id": new_id("rep"),
+        "round_id": round_id,
+        "group_id": report.principal.owner_id,
+        "sealed": report.sealed,
+        "commitment": report.commitment,
+        "submitted_at": now,
+    }
+    id_ = session.execute(_UPSERTS[backend_of(session)], values).scalar_one()
+    return _report(ReportRow(**values | {"id": id_}), report.content, None)
 
 
 def get_report(session: Session, vault: Vault, round_id: str, group_id: str) -> Report:

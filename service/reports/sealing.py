@@ -14,7 +14,7 @@ from api_schemas.ids import RoundId
 from api_schemas.reports import ProbeResult, ReportPut
 from api_schemas.reward_models import PinnedInputs
 from api_schemas.rounds import Announcement
-from service.auth import GroupMember
+from service.auth import GroupMember, Principal
 from service.dependencies import State
 from service.files.content import read_prompts
 from service.reports.probe import PROBE_PROMPTS, probe
@@ -37,8 +37,8 @@ def _checked(
     round_id: RoundId, body: ReportPut, principal: GroupMember, state: State
 ) -> CheckedReport:
     """Runs before the write transaction: scoring a probe may take a second."""
-    with state.database.read() as session:
-        announcement = rounds.get_round(session, principal, round_id).announcement
+    with state.database.look() as session:
+        announcement = rounds.get_announcement(session, principal, round_id)
     _check_size(body.size, announcement)
     pinned = pin(state, principal, body.reward_model)
     prompts = read_prompts(state.artifacts, announcement.prompts_sha256, PROBE_PROMPTS)
@@ -68,6 +68,34 @@ class SealedContent(Schema):
     def commitment(self, round_id: str, group_id: str) -> str:
         salt = base64.b64decode(self.salt)
         return commitment(round_id, group_id, salt, self.report.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class SealedReport:
+    """A checked report as it is stored, and whose it is."""
+
+    principal: Principal
+    content: SealedContent
+    sealed: bytes
+    commitment: str
+
+
+def _sealed(
+    round_id: RoundId, body: ReportPut, principal: GroupMember, state: State
+) -> SealedReport:
+    """Before the write transaction, like `_checked`, and in the same thread: what of it is done
+    while the round is locked makes the other groups wait."""
+    group_id = principal.owner_id
+    content = to_seal(_checked(round_id, body, principal, state))
+    return SealedReport(
+        principal=principal,
+        content=content,
+        sealed=seal(state.vault, round_id, group_id, content),
+        commitment=content.commitment(round_id, group_id),
+    )
+
+
+Sealed = Annotated[SealedReport, Depends(_sealed)]
 
 
 def to_seal(checked: CheckedReport) -> SealedContent:

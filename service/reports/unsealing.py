@@ -1,7 +1,5 @@
 """The operator's way to the reports of a closed round: with a reason, and for all to know."""
 
-from fastapi import APIRouter
-
 from api_schemas.errors import Conflict
 from api_schemas.ids import RoundId
 from api_schemas.reports import UnsealedReports, UnsealRequest
@@ -12,8 +10,9 @@ from service.dependencies import State, WriteSession
 from service.errors import problem_responses
 from service.reports import repository
 from service.rounds import repository as rounds
+from service.routing import Router
 
-router = APIRouter(prefix="/rounds/{round_id}/reports", tags=["reports"], route_class=StrictRoute)
+router = Router(prefix="/rounds/{round_id}/reports", tags=["reports"], route_class=StrictRoute)
 
 
 @router.post(

@@ -1,6 +1,6 @@
 """Routes of reward models that are made ahead of a round, and of reranking with them."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from api_schemas.base import ListPage
@@ -22,8 +22,9 @@ from service.idempotency import Idempotent
 from service.pages import Page
 from service.reward_models import repository
 from service.reward_models.requesting import Pinned, request_reranking, request_reward_model
+from service.routing import Router
 
-router = APIRouter(tags=["reward models"], route_class=StrictRoute)
+router = Router(tags=["reward models"], route_class=StrictRoute)
 
 
 @router.post(

@@ -5,20 +5,22 @@ import structlog
 from service import audit
 from service.database import Database, database_now
 from service.rounds import lifecycle, repository
+from workers.tracing import Tracing
 
 log = structlog.get_logger()
 
 
-def close_due_rounds(database: Database) -> None:
+def close_due_rounds(database: Database, tracing: Tracing) -> None:
     """Close each in a transaction of its own: one that fails must not hold up the others.
 
-    It is logged, and tried again the next time.
+    It is logged, and tried again the next time. The traces of their jobs start here.
     """
     with database.read() as session:
         due = repository.due_round_ids(session, database_now(session))
     for round_id in due:
         try:
-            _close(database, round_id)
+            with tracing.span("close round", {"truthtune.round_id": round_id}):
+                _close(database, round_id)
         except Exception:
             log.exception("closing_failed", round_id=round_id)
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api_schemas.base import ListPage
 from api_schemas.errors import InvalidInput
@@ -19,8 +19,9 @@ from service.idempotency import Idempotent
 from service.pages import Page
 from service.rounds import lifecycle, repository
 from service.rounds.announcing import Announced, require_grid_fits
+from service.routing import Router
 
-router = APIRouter(prefix="/rounds", tags=["rounds"], route_class=StrictRoute)
+router = Router(prefix="/rounds", tags=["rounds"], route_class=StrictRoute)
 
 State = Annotated[
     RoundState | None, Query(description="Rounds in this state alone; by default all.")

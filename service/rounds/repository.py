@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from api_schemas.base import ListPage
@@ -12,6 +13,7 @@ from api_schemas.errors import NotFound
 from api_schemas.ids import new_id
 from api_schemas.rounds import Announcement, Round, RoundState
 from service.auth import Principal
+from service.database import Backend, backend_of, clock_of, lock_until_commit, moment_of
 from service.pages import PageQuery, fetch_rows, to_page
 from service.tables import JobRow, ModelRow, RoundRow
 from workers.artifacts import canonical_json, sha256_of
@@ -37,9 +39,44 @@ def get_round(session: Session, principal: Principal, round_id: str) -> Round:
     return to_round(session, _found(session, principal, round_id, lock=False))
 
 
+def get_announcement(session: Session, principal: Principal, round_id: str) -> Announcement:
+    """Raises NotFound."""
+    statement = _announced(principal.is_operator)
+    announced = session.scalar(statement, {"round_id": round_id})
+    if announced is None:
+        raise NotFound(f"there is no round {round_id}")
+    return Announcement.model_validate(announced)
+
+
 def lock_round(session: Session, principal: Principal, round_id: str) -> RoundRow:
     """The row, held until the transaction ends: a report and the close can't pass each other."""
     return _found(session, principal, round_id, lock=True)
+
+
+class LockedTimes(NamedTuple):
+    """What decides whether a round takes reports."""
+
+    state: RoundState
+    opens_at: datetime | None
+    closes_at: datetime | None
+    now: datetime
+
+
+def lock_times(
+    session: Session, principal: Principal, round_id: str, *, shared: bool = False
+) -> LockedTimes:
+    """As `lock_round`; `now` is the database's clock, read when the lock was there. If `shared`,
+    others may share it, so that groups report side by side, and the close waits for all of them.
+
+    Raises NotFound.
+    """
+    lock_until_commit(session, _lock_name(round_id), shared=shared)
+    statement = _locked_times(principal.is_operator, backend_of(session), shared)
+    row = session.execute(statement, {"round_id": round_id}).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no round {round_id}")
+    state, opens_at, closes_at, clock = row
+    return LockedTimes(state, opens_at, closes_at, moment_of(clock))
 
 
 def due_round_ids(session: Session, now: datetime) -> Sequence[str]:
@@ -48,9 +85,16 @@ def due_round_ids(session: Session, now: datetime) -> Sequence[str]:
 
 
 def lock_due_round(session: Session, round_id: str, now: datetime) -> RoundRow | None:
-    """None if the round is due no more, or another transaction holds it, perhaps to close it."""
+    """None if the round is due no more, or another transaction holds its row."""
+    lock_until_commit(session, _lock_name(round_id))
     due = select(RoundRow).where(RoundRow.id == round_id, _is_due(now))
     return session.scalar(due.with_for_update(skip_locked=True))
+
+
+def _lock_name(round_id: str) -> str:
+    """Of a lock that is taken before the row's: PostgreSQL lets those who share a row's lock pass
+    one who waits for it alone, so that reports without end could put off the close."""
+    return f"round {round_id}"
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
@@ -74,13 +118,41 @@ def to_round(session: Session, row: RoundRow) -> Round:
 
 def _visible(principal: Principal) -> Select[RoundRow]:
     """A draft that was cancelled was never announced, so its groups never see it either."""
+    return _visible_to(principal.is_operator)
+
+
+# Whoever reports asks for these: to build a statement takes longer than to run it.
+
+
+@cache
+def _visible_to(operator: bool) -> Select[RoundRow]:
     rounds = select(RoundRow)
-    return rounds if principal.is_operator else rounds.where(RoundRow.opened_at.is_not(None))
+    return rounds if operator else rounds.where(RoundRow.opened_at.is_not(None))
+
+
+@cache
+def _announced(to_operator: bool) -> Select[dict[str, Any]]:
+    this = RoundRow.id == bindparam("round_id")
+    return _visible_to(to_operator).with_only_columns(RoundRow.announcement).where(this)
+
+
+@cache
+def _locked_times(
+    to_operator: bool, backend: Backend, shared: bool
+) -> Select[RoundState, datetime | None, datetime | None, Any]:
+    """PostgreSQL reads the clock for what comes out of `locked`: after having waited for it."""
+    columns = (RoundRow.state, RoundRow.opens_at, RoundRow.closes_at)
+    one = _visible_to(to_operator).where(RoundRow.id == bindparam("round_id"))
+    locked = one.with_only_columns(*columns).with_for_update(read=shared).cte("locked").c
+    return select(locked.state, locked.opens_at, locked.closes_at, clock_of(backend))
 
 
 def _found(session: Session, principal: Principal, round_id: str, *, lock: bool) -> RoundRow:
     statement = _visible(principal).where(RoundRow.id == round_id)
-    row = session.scalar(statement.with_for_update() if lock else statement)
+    if lock:
+        lock_until_commit(session, _lock_name(round_id))
+        statement = statement.with_for_update()
+    row = session.scalar(statement)
     if row is None:
         raise NotFound(f"there is no round {round_id}")
     return row

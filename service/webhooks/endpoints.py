@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from api_schemas.base import ListPage
 from api_schemas.errors import InvalidInput
@@ -21,11 +21,12 @@ from service.dependencies import ReadSession, State, WriteSession
 from service.errors import problem_responses
 from service.idempotency import Idempotent
 from service.pages import Page
+from service.routing import Router
 from service.settings import Settings
 from service.webhooks import repository
 from service.webhooks.addresses import ForbiddenAddress, require_host_allowed
 
-router = APIRouter(tags=["webhooks"], route_class=StrictRoute)
+router = Router(tags=["webhooks"], route_class=StrictRoute)
 _BY_ID = "/webhook-endpoints/{webhook_endpoint_id}"
 
 

@@ -30,6 +30,27 @@ NOT_RUN = {
     "its ports, are not a test's to take; the page says what was tried by hand",
     ("docs/how-to/gpu-cluster.md", "export TRUTHTUNE_RAY_ADDRESS=ray-head:6379"): "it needs the "
     "cluster, and a bucket",
+    ("docs/how-to/docker.md", "docker/make-secrets.sh"): "it needs Docker, and images from a "
+    "registry; docker/README.md says what was tried",
+    ("docs/how-to/docker.md", "export TRUTHTUNE_TRAIN_WORKERS=3"): "the same",
+    (
+        "docs/how-to/docker.md",
+        "docker compose -f docker/compose.yaml --profile playground up --detach --wait",
+    ): "the same",
+    (
+        "docs/how-to/docker.md",
+        "docker compose -f docker/compose.yaml up --build --detach --wait",
+    ): "the same",
+    (
+        "docs/how-to/kubernetes.md",
+        "docker build --file docker/api.Dockerfile --tag registry.example/truthtune-api:0.1.0 .",
+    ): "it needs Docker, and a registry",
+    ("docs/how-to/kubernetes.md", "kubectl create namespace truthtune"): "it needs a Kubernetes",
+    (
+        "docs/how-to/kubernetes.md",
+        "cat > values.yaml <<'END'",
+    ): "the same; tests/deploy renders the chart, and checks these values",
+    ("docs/how-to/kubernetes.md", "kubectl --namespace truthtune get pods,rayclusters"): "the same",
     ("docs/trust.md", "truthtune ledger verify --public-key BASE64 --head SEQUENCE:HASH"): (
         "docs/how-to/pay-and-verify.md has the same with values, which is run"
     ),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from otlp_collector import Collector, collecting
 from processes import Processes
 
 from api_schemas.jobs import Job
@@ -111,9 +112,18 @@ class SettledRound:
 
 
 @pytest.fixture(scope="session")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+def collector() -> Iterator[Collector]:
+    """Gets the spans of all that is done here."""
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def processes(
+    tmp_path_factory: pytest.TempPathFactory, collector: Collector
+) -> Iterator[Processes]:
     """The API is up; tests start the coordinators that they want."""
-    running = Processes(tmp_path_factory.mktemp("service"))
+    running = Processes(tmp_path_factory.mktemp("service"), collector.url)
     running.command("db", "upgrade")
     running.serve()
     yield running

@@ -25,9 +25,10 @@ def eventually(holds: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 class Processes:
-    """`truthtune serve` and `truthtune coordinator` over one home folder, on SQLite."""
+    """`truthtune serve` and `truthtune coordinator` over one home folder, on SQLite, sending traces
+    to `collector` if one is given."""
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, collector: str | None = None):
         self.home, self.log = home, home / "service.log"
         home.mkdir(parents=True, exist_ok=True)
         with socket.socket() as probe:
@@ -46,6 +47,7 @@ class Processes:
         }
         cache = os.environ.get("TRUTHTUNE_MODEL_CACHE")
         self._environment |= {"TRUTHTUNE_MODEL_CACHE": cache} if cache else {}
+        self._environment |= {"TRUTHTUNE_OTLP_ENDPOINT": collector} if collector else {}
         self._running: list[subprocess.Popen[bytes]] = []
 
     def command(self, *arguments: str) -> str:

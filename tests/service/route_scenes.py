@@ -211,8 +211,8 @@ class _Undone(Database):
     """A database on which every write is tried, and taken back in the end."""
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        with super().write() as session:
-            yield session
+    def begun(self, session: Session) -> Iterator[None]:
+        with super().begun(session):
+            yield
             session.flush()
             session.rollback()

@@ -12,6 +12,9 @@ from support import SEAL_KEY
 
 from service.doctor import compute, configuration, storage
 from service.doctor.findings import Installation
+from workers import room
+from workers.machine_memory import GIB
+from workers.room import Room, rooms_as_json
 
 
 @pytest.fixture
@@ -163,6 +166,27 @@ def test_a_machine_too_small_for_a_local_ray_is_told(
             patch.setattr(compute, name, 2**60)
             assert_wrong(compute.machine(local), *words, status="warning")
             assert_ok(compute.machine(changed(local, ray_address="there:6379")))
+
+
+def test_a_base_model_or_a_gpu_that_no_node_has_room_for_is_told(
+    local: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a job would find it. In place of a cluster there is one that says what it is told to."""
+    tiny = changed(local, base_models="tiny-enumerable")
+    monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
+    assert_ok(compute.room(tiny))
+    with_gpu = changed(tiny, require_gpu=True)
+    assert_wrong(compute.room(with_gpu), "TRUTHTUNE_REQUIRE_GPU is true", "=false")
+    monkeypatch.setattr(room, "_memory", lambda: GIB)
+    assert_wrong(compute.room(tiny), "'tiny-enumerable' takes 1.0 GiB", "smaller base model")
+    monkeypatch.undo()
+    nodes = [Room("far", 4, 0, 64 * GIB, (), {"tiny-enumerable": 10**11})]
+    (tmp_path / "ray.py").write_text(f"print({rooms_as_json(nodes)!r}); raise SystemExit")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    there = changed(tiny, ray_address="there:6379")
+    assert_wrong(compute.room(there), "takes 373.5 GiB", "node far has 64.0 GiB", "--num-cpus 0")
+    (tmp_path / "ray.py").write_text("raise SystemExit('no cluster')")
+    assert_wrong(compute.room(there), "no cluster")
 
 
 def test_gpus_that_the_driver_or_torch_does_not_see_are_told(

@@ -38,7 +38,8 @@ def test_reports_and_the_inputs_of_jobs_keep_the_digest_of_their_file(database: 
         pinned = [json.loads(row[0]) for row in rows]
         assert pinned == [nothing, nothing | {"files": {FILE: SHA}}]
         assert [json.loads(row[1])["size"] for row in rows] == [1, 2]
-        job = JobInput.model_validate(session.get_one(JobRow, JOB).input)
+        stored = session.scalars(select(JobRow.input).where(JobRow.id == JOB)).one()
+        job = JobInput.model_validate(stored)
         assert [report.pinned.model_dump() for report in job.reports] == pinned
     migrations.downgrade(database, "0002")
     with database.read() as session:

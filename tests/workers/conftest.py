@@ -51,6 +51,7 @@ class InProcess:
 
     model_shards = 1
     train_workers = 1
+    sampler = "torch"
 
     def __init__(self, context: TaskContext):
         self.context = context

@@ -59,6 +59,7 @@ def found(**changes: Any) -> Calibration:
         scoring=second,
         solving=second,
         response_bytes=100.0,
+        text_bytes=30.0,
         adapter_bytes=1000,
         checkpoint_bytes=5000.0,
         seconds=10.0,
@@ -189,7 +190,7 @@ def test_storage_is_counted_by_what_the_stages_leave() -> None:
     bytes_of = {each.what: each.bytes for each in made.storage}
     pool, holdout = 24 * 32, 24 * 8
     assert bytes_of == {
-        "pool": 2 * (pool + holdout) * 100,
+        "pool": (pool + holdout) * (2 * 100 + 30),
         "scores": 3 * (pool + holdout) * 8,
         "log_probs": (5 * pool + 2 * holdout) * 8,
         "adapters": (4 + 2) * 1000,
@@ -276,7 +277,9 @@ def test_a_calibration_on_the_tiny_model_quotes_every_stage(
     made.run("fit_rewards", "sample_pool", "score", "train")
     quoted = {each.what: each.bytes for each in result.storage}
     pools = made.artifacts.get_json(made.digests["sample_pool"])
-    stored = sum(len(made.artifacts.get(digest)) for digest in set(pools.values()))
+    parts = {pools["pool"], pools["holdout"]}
+    parts.update(*(texts["blocks"] for texts in pools["texts"].values()))
+    stored = sum(len(made.artifacts.get(digest)) for digest in parts)
     assert 0.2 * quoted["pool"] <= stored <= 1.1 * quoted["pool"]
     trained = made.artifacts.get_json(made.digests["train"])["trained"]
     adapters = sum(len(made.artifacts.get(each["state"])) for each in trained)

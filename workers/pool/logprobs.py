@@ -58,14 +58,15 @@ class ResponseLogProbs:
         log_probs_KXJ = torch.zeros((len(worlds), *self.lengths_XJ.shape), dtype=torch.float64)
         chosen_prompts = list(range(len(self.prompts))) if prompts is None else prompts
         for done, x in enumerate(chosen_prompts):
-            for start, rows in self._packed(x):
-                stop = start + rows.responses_RGT.shape[1]
-                hidden = self._bottom(x, start, rows)
+            for chosen_G, rows in self._packed(x):
+                hidden = self._bottom(x, chosen_G, rows)
                 for places, block in self._blocks(worlds):
                     top = self._top(hidden, rows, block)
-                    log_probs_KXJ[places, x, start:stop] = _sequence_log_probs(
-                        self.decoder, rows, top, self.lengths_XJ[x, start:stop]
+                    found_KG = _sequence_log_probs(
+                        self.decoder, rows, top, self.lengths_XJ[x, chosen_G]
                     )
+                    for k, found_G in zip(places, found_KG, strict=True):
+                        log_probs_KXJ[k, x, chosen_G] = found_G
             on_prompt(done + 1, len(chosen_prompts))
         return log_probs_KXJ
 
@@ -78,9 +79,8 @@ class ResponseLogProbs:
         """
         kl_XJ = torch.zeros(self.lengths_XJ.shape, dtype=torch.float64)
         for x in range(len(self.prompts)):
-            for start, rows in self._packed(x):
-                stop = start + rows.responses_RGT.shape[1]
-                hidden = self._bottom(x, start, rows)
+            for chosen_G, rows in self._packed(x):
+                hidden = self._bottom(x, chosen_G, rows)
                 tuned, base = (
                     rows.predicting(self._top(hidden, rows, block)).flatten(0, 2)
                     for block in ([world], None)
@@ -93,28 +93,36 @@ class ResponseLogProbs:
                         )
                     ]
                 )
-                kl_XJ[x, start:stop] = _sum_tokens(
-                    per_token.view(rows.responses_RGT.shape[1:]), self.lengths_XJ[x, start:stop]
+                kl_XJ[x, chosen_G] = _sum_tokens(
+                    per_token.view(rows.responses_RGT.shape[1:]), self.lengths_XJ[x, chosen_G]
                 )
             on_prompt(x + 1, len(self.prompts))
         return kl_XJ
 
-    def _packed(self, x: int) -> Iterator[tuple[int, PackedRows]]:
-        """One row at a time: the prompt and a block of its responses, with the block's start."""
-        tokens_JT = self.tokens_XJT[x]
-        per_row = max(1, ROW_TOKENS // tokens_JT.shape[1])
-        prompt = PromptRows.of([self.prompts[x]], self.decoder.device)
-        for start in range(0, len(tokens_JT), per_row):
-            block = tokens_JT[None, start : start + per_row].to(self.decoder.device)
-            yield start, PackedRows(prompt, block)
+    def _packed(self, x: int) -> Iterator[tuple[list[int], PackedRows]]:
+        """One row at a time: the prompt and some of its responses, with their places.
 
-    def _bottom(self, x: int, start: int, rows: PackedRows) -> Tensor:
-        if self._kept is not None and (x, start) in self._kept:
-            return self._kept[x, start]
+        The longest come first, and a row is as wide as its own longest: nearly nothing is padding.
+        """
+        lengths_J = self.lengths_XJ[x].tolist()
+        order = sorted(range(len(lengths_J)), key=lambda j: -lengths_J[j])
+        prompt = PromptRows.of([self.prompts[x]], self.decoder.device)
+        start = 0
+        while start < len(order):
+            longest = lengths_J[order[start]]
+            chosen_G = order[start : start + max(1, ROW_TOKENS // longest)]
+            start += len(chosen_G)
+            block = self.tokens_XJT[None, x, chosen_G, :longest].to(self.decoder.device)
+            yield chosen_G, PackedRows(prompt, block)
+
+    def _bottom(self, x: int, chosen_G: list[int], rows: PackedRows) -> Tensor:
+        key = x, chosen_G[0]
+        if self._kept is not None and key in self._kept:
+            return self._kept[key]
         embedded = self.decoder.embed(rows.tokens_RS)
         hidden = self.decoder.run(embedded, self.bottom, rows.positions_RS, rows.mask_RSS)
         if self._kept is not None:
-            self._kept[x, start] = hidden
+            self._kept[key] = hidden
         return hidden
 
     def _blocks(self, worlds: list[int | None]) -> Iterator[tuple[list[int], list[int] | None]]:

@@ -6,6 +6,7 @@ Together with the pool, which is the initial model's sample, they make a `Mixtur
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,7 +16,8 @@ from workers.decoder import Decoder
 from workers.pool.logprobs import ResponseLogProbs
 from workers.pool.pool import response_texts
 from workers.pool.randomness import uniforms
-from workers.pool.sampling import MAX_ROWS, sample
+from workers.pool.refill import draw
+from workers.pool.sampling import MAX_ROWS
 from workers.training.stacked_lora import StackedAdapters
 
 
@@ -102,8 +104,20 @@ def _draw(
     for candidate, place in enumerate(places):
         if place is None:
             continue
-        uniforms_PJT = torch.stack([uniforms(shape, *labels, candidate) for labels in labels_P])
-        drawn = sample(decoder, adapters, [place], prompts, uniforms_PJT, base.eos_token_ids)
-        tokens.append(drawn.tokens_KPJT[0].cpu())
-        lengths.append(drawn.lengths_KPJ[0].cpu())
+        drawn = draw(
+            decoder,
+            prompts,
+            partial(_uniforms, shape, labels_P, candidate),
+            base.eos_token_ids,
+            adapters=adapters,
+            world=place,
+        )
+        tokens.append(drawn.tokens_PJT)
+        lengths.append(drawn.lengths_PJ)
     return torch.cat(tokens, 1), torch.cat(lengths, 1)
+
+
+def _uniforms(
+    shape: tuple[int, int], labels_P: list[tuple[object, ...]], candidate: int, p: int
+) -> Tensor:
+    return uniforms(shape, *labels_P[p], candidate)

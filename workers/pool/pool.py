@@ -13,8 +13,8 @@ from api_schemas.errors import InvalidInput
 from workers.base_models import BaseModel, check_length
 from workers.decoder import Decoder
 from workers.pool.logprobs import ResponseLogProbs
-from workers.pool.randomness import uniforms
-from workers.pool.sampling import MAX_ROWS, sample
+from workers.pool.responses import Wanted
+from workers.pool.samplers import Sampler, TorchSampler
 from workers.tensors import pack, unpack
 
 MAX_ENUMERATED = 100_000
@@ -103,30 +103,19 @@ def sample_pool(
     labels: tuple[object, ...],
     first_index: int = 0,
     on_prompt: Callable[[int, int], None] = lambda done, total: None,
+    sampler: Sampler | None = None,
 ) -> Pool:
-    """Draw `samples` responses a prompt from the initial model.
+    """Draw `samples` responses a prompt from the initial model; with our own sampler by default.
 
     `labels` seed the draws together with the prompt's index, so that a pool is the same however
     its prompts are spread over workers.
     """
-    decoder = Decoder(base.model)
     encoded = encode_prompts(base, [line.prompt for line in lines], max_new_tokens, first_index)
-    per_call = max(1, MAX_ROWS // samples)
-    tokens, lengths = [], []
-    for start in range(0, len(encoded), per_call):
-        prompts = encoded[start : start + per_call]
-        uniforms_PJT = torch.stack(
-            [
-                uniforms((samples, max_new_tokens), *labels, first_index + start + x)
-                for x in range(len(prompts))
-            ]
-        )
-        drawn = sample(decoder, None, None, prompts, uniforms_PJT, base.eos_token_ids)
-        tokens.append(drawn.tokens_KPJT[0].cpu())
-        lengths.append(drawn.lengths_KPJ[0].cpu())
-        on_prompt(start + len(prompts), len(encoded))
+    indices = range(first_index, first_index + len(encoded))
+    wanted = Wanted(encoded, [(*labels, x) for x in indices], samples, max_new_tokens)
+    drawn = (sampler or TorchSampler()).draw(base, wanted, on_prompt)
     log_q_XJ = np.full((len(lines), samples), -np.log(samples))
-    return _pool(base, lines, encoded, torch.cat(tokens), torch.cat(lengths), log_q_XJ)
+    return _pool(base, lines, encoded, drawn.tokens_PJT, drawn.lengths_PJ, log_q_XJ)
 
 
 def enumerate_pool(

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from workers.decoder import Decoder, PromptRows, SlotCache
+from workers.pool.inversion import as_thresholds, invert
 from workers.training.stacked_lora import StackedAdapters
 
-_BELOW_ONE = 1 - 2.0**-24
 MAX_ROWS = 256
 """Responses drawn at once. Larger batches are no faster on a CPU, and the cache grows with them."""
 
@@ -87,14 +87,13 @@ class _Sampler:
         prompt_hidden_PSH, last_RH = self._prefill()
         rows = len(self.prompt_of_row)
         uniforms_RT = uniforms_PJT.flatten(0, 1).repeat(self.n_worlds, 1)
-        # Rounding up to 1 would draw the vocabulary's last token, whatever its probability.
-        uniforms_RT = uniforms_RT.to(self.decoder.device, torch.float32).clamp(max=_BELOW_ONE)
+        uniforms_RT = as_thresholds(uniforms_RT, self.decoder.device)
         ends = torch.tensor(sorted(end_tokens), device=self.decoder.device)
         tokens_RT = torch.zeros((rows, self.tokens), dtype=torch.long, device=self.decoder.device)
         hidden_RTH = last_RH.new_zeros((rows, self.tokens, last_RH.shape[-1]))
         lengths_R = torch.full((rows,), self.tokens, device=self.decoder.device)
         for t in range(self.tokens):
-            drawn_R = _invert(self.decoder.logits(last_RH), uniforms_RT[:, t])
+            drawn_R = invert(self.decoder.logits(last_RH), uniforms_RT[:, t : t + 1])[:, 0]
             ended = lengths_R <= t
             tokens_RT[:, t] = torch.where(ended, 0, drawn_R)
             lengths_R = torch.where(~ended & torch.isin(drawn_R, ends), t + 1, lengths_R)
@@ -151,12 +150,3 @@ class _Sampler:
             return self.decoder.run(hidden, self.top, positions, mask, self.cache)
         with self.adapters.select(self.worlds):
             return self.decoder.run(hidden, self.top, positions, mask, self.cache)
-
-
-def _invert(logits_RV: Tensor, uniforms_R: Tensor) -> Tensor:
-    """The token at which the cumulative distribution passes the uniform; shape (R,)."""
-    cumulative_RV = torch.softmax(logits_RV, -1, dtype=torch.float32).cumsum(-1)
-    thresholds = uniforms_R[:, None] * cumulative_RV[:, -1:]  # rounding leaves the sum beside 1
-    return torch.searchsorted(cumulative_RV, thresholds, right=True)[:, 0].clamp(
-        max=logits_RV.shape[-1] - 1
-    )

@@ -71,7 +71,8 @@ class Passes:
 class Calibration:
     """Units: `sampling` rows of one call, `enumerating` prompts, `step` trained responses,
     `scoring` responses, `solving` numbers X·J·n of one world. `sampled_rows` are those of a whole
-    call. Bytes: of a pool's response, of one adapter, of a model's part in a checkpoint.
+    call. Bytes: of a pool's response, of its text alone, of one adapter, of a model's part in a
+    checkpoint.
     """
 
     device: str
@@ -87,6 +88,7 @@ class Calibration:
     scoring: Cost
     solving: Cost
     response_bytes: float
+    text_bytes: float
     adapter_bytes: int
     checkpoint_bytes: float
     seconds: float
@@ -135,6 +137,7 @@ def calibrate(
         scoring=_scoring(sampled),
         solving=_solving(planned),
         response_bytes=len(sampled.to_bytes()) / sampled.lengths_XJ.numel(),
+        text_bytes=float(np.mean([len(text.encode()) for text in sampled.flat_texts()[1]])),
         adapter_bytes=len(adapter),
         # The state has no best adapter yet, which a checkpoint of a training has.
         checkpoint_bytes=len(state) / size.worlds + len(adapter),

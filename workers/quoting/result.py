@@ -27,7 +27,7 @@ def quote(
     """`shards` tasks with the base model go on at once, a training has `train_workers`."""
     planned = found.plan
     shards = min(shards, planned.prompts)
-    workers = min(train_workers, planned.rules.training.gradient.prompts_per_step)
+    workers = min(train_workers, planned.step_prompts)
     stages = [
         _sample_pool(found, shards),
         _score(found),
@@ -123,6 +123,7 @@ def _train(found: Calibration, workers: int) -> StageEstimate:
     # The frozen layers and the initial model are run once, the others at every evaluation.
     evaluating = responses * (found.passes.once + found.passes.each * (1 + planned.evaluated))
     if planned.rules.training.gradient.method == "pool_gradient":
+        # The others' steps hold the frozen layers' part of their responses.
         evaluating += planned.prompts * planned.responses * found.passes.once / workers
     steps = total(per_batch)
     formula = (
@@ -174,14 +175,14 @@ def _over(count: int, what: str) -> str:
 
 
 def _storage(found: Calibration) -> list[StorageEstimate]:
-    """Shards are stored beside the pool that is joined of them, and the adapter to deliver as a
-    file and in its zip, beside those of all trainings."""
+    """Shards and texts are stored beside the pool that is joined of them, and the adapter to
+    deliver as a file and in its zip, beside those of all trainings."""
     planned = found.plan
     pool = planned.prompts * planned.responses
     holdout = planned.prompts * planned.holdout
     models = planned.candidates + 1
     bytes_of = {
-        "pool": 2 * (pool + holdout) * found.response_bytes,
+        "pool": (pool + holdout) * (2 * found.response_bytes + found.text_bytes),
         "scores": planned.groups * (pool + (holdout or pool)) * _BYTES,
         "log_probs": (models * pool + 2 * holdout) * _BYTES,
         "adapters": (planned.candidates + 2) * found.adapter_bytes,

@@ -13,7 +13,7 @@ from api_schemas.errors import TruthtuneError
 from workers import base_models
 from workers.artifacts import ArtifactStore
 from workers.base_models import BaseModel
-from workers.cluster import use_cores
+from workers.ray_runner import use_cores
 from workers.serving.adapters import Adapter, Adapters
 from workers.serving.generation import Generation
 from workers.serving.requests import End, Failure, GenerationRequest, ServedBase, Text

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from api_schemas.models import ModelFile
 from workers.stages.candidates import Candidate
-from workers.stages.context import StageContext
+from workers.stages.context import StageContext, TaskContext
 from workers.training.stacked_lora import StackedAdapters, alpha_at_rank, rank_of, save_peft
 
 
@@ -16,7 +16,9 @@ def store_adapter(
 ) -> list[ModelFile]:
     """Write the delivered candidate; the initial model becomes an adapter that changes nothing."""
     training = context.job.announcement.training.gradient
-    state = candidates[delivered].state or _zero_state(context)
+    state = candidates[delivered].state
+    if state is None:
+        (state,) = context.runner.map(_zero_state, [None], uses_model=True)
     rank = rank_of(state)  # a mix's may be larger than announced; its scaling is the same
     layers = sorted({int(key.split(".layers.")[1].split(".")[0]) for key in state})
     with tempfile.TemporaryDirectory() as folder:
@@ -38,7 +40,7 @@ def store_adapter(
         ]
 
 
-def _zero_state(context: StageContext) -> dict[str, Tensor]:
+def _zero_state(context: TaskContext, _item: None) -> dict[str, Tensor]:
     training = context.job.announcement.training.gradient
     adapters = StackedAdapters.announced(context.base_model().model, training, worlds=1)
     try:

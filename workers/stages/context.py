@@ -4,7 +4,7 @@ import io
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from typing_extensions import TypeVar
 
@@ -19,6 +19,9 @@ from api_schemas.jobs import (
 )
 from workers.artifacts import ArtifactStore
 from workers.base_models import BaseModel, default_device, load
+
+if TYPE_CHECKING:
+    from workers.pool.samplers import SamplerName
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,6 +58,17 @@ class TaskContext(Generic[Job]):
             )
         )
 
+    def count_tokens(self, stage: StageName, tokens: int) -> None:
+        """Tell how many response tokens this task sampled or trained on: what stages of the same
+        kind are compared by, as tokens a second."""
+        self.tell(
+            ProgressEvent(
+                type="stage_progress",
+                message=f"{stage}: {tokens} tokens",
+                data={"stage": stage, "tokens": tokens},
+            )
+        )
+
     def warn(self, message: str, **data: Any) -> None:
         self.tell(ProgressEvent(type="warning", level="warning", message=message, data=data))
 
@@ -69,6 +83,10 @@ class Runner(Protocol[Job]):
     @property
     def train_workers(self) -> int:
         """How many workers a training is given."""
+
+    @property
+    def sampler(self) -> "SamplerName":
+        """What draws the pools."""
 
     def map(
         self,

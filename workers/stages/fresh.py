@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from api_schemas.jobs import StageName
 from api_schemas.outcomes import FreshValuation
@@ -14,7 +13,8 @@ from workers.mechanism.worlds import PoolGame
 from workers.pool.logprobs import ResponseLogProbs
 from workers.pool.pool import response_texts
 from workers.pool.randomness import uniforms
-from workers.pool.sampling import Rollouts, sample
+from workers.pool.refill import draw
+from workers.pool.responses import Responses
 from workers.stages.candidates import INITIAL, attached, candidates_of
 from workers.stages.context import StageContext, TaskContext, contiguous_shards
 from workers.stages.sample_pool import load_pools
@@ -134,15 +134,18 @@ def _draw(context: TaskContext, item: tuple[dict[StageName, str], int, int, int]
     base = context.base_model()
     chosen = candidates_of(context, inputs)[delivered]
     shape = (rules.pool.fresh_samples_per_prompt, rules.generation.max_new_tokens)
-    uniforms_XJT = torch.stack(
-        [uniforms(shape, rules.seed, "fresh", x) for x in range(start, stop)]
-    )
     tokens = pool.prompt_tokens[start:stop]
     with attached(base, [chosen], rules.training.gradient) as (decoder, adapters, _):
-        worlds = None if chosen.state is None else [0]
-        drawn = sample(decoder, adapters, worlds, tokens, uniforms_XJT, base.eos_token_ids)
+        drawn = draw(
+            decoder,
+            tokens,
+            lambda p: uniforms(shape, rules.seed, "fresh", start + p),
+            base.eos_token_ids,
+            adapters=adapters,
+            world=None if chosen.state is None else 0,
+        )
         divergence_XJ = _divergence(context, decoder, adapters, tokens, drawn)
-    texts = response_texts(base, drawn.tokens_KPJT[0].flatten(0, 1), drawn.lengths_KPJ[0].flatten())
+    texts = response_texts(base, drawn.tokens_PJT.flatten(0, 1), drawn.lengths_PJ.flatten())
     asked = [prompt for prompt in pool.prompts[start:stop] for _ in range(shape[0])]
     raw_NXJ = rewards.unclipped(asked, texts).reshape(-1, stop - start, shape[0])
     used_NXJ = np.clip(raw_NXJ, 0, 1)
@@ -160,13 +163,11 @@ def _divergence(
     decoder: Decoder,
     adapters: StackedAdapters | None,
     prompt_tokens: list[list[int]],
-    drawn: Rollouts,
+    drawn: Responses,
 ) -> Floats:
     if adapters is None:
-        return np.zeros(drawn.lengths_KPJ.shape[1:])
-    along = ResponseLogProbs(
-        decoder, adapters, prompt_tokens, drawn.tokens_KPJT[0], drawn.lengths_KPJ[0]
-    )
+        return np.zeros(drawn.lengths_PJ.shape)
+    along = ResponseLogProbs(decoder, adapters, prompt_tokens, drawn.tokens_PJT, drawn.lengths_PJ)
 
     def tell(done: int, total: int) -> None:
         context.progress("value", done, total, "prompts of fresh samples")

@@ -6,11 +6,14 @@ from functools import partial
 from workers.artifacts import ArtifactStore
 from workers.pool import pool as pools
 from workers.pool.pool import Pool
+from workers.pool.samplers import SamplerName, sampler_named
 from workers.stages.context import StageContext, TaskContext, contiguous_shards
+from workers.stages.pool_texts import PoolTexts
 
 
 def run(context: StageContext) -> str:
-    """Leaves `{pool, holdout}`, the digests of two pools; sharded by prompt.
+    """Leaves `{pool, holdout, texts: {pool, holdout}}`: the digests of two pools, and their texts
+    in blocks, for whoever scores them. Sharded by prompt.
 
     An enumerated pool has no sampling noise to hold out against: it is its own held-out pool.
     """
@@ -18,12 +21,20 @@ def run(context: StageContext) -> str:
     kinds = ["pool"]
     if context.job.announcement.pool.method == "sample":
         kinds.append("holdout")
-    digests = {}
+    digests, texts = {}, {}
     for kind in kinds:
         shards = contiguous_shards(count, context.runner.model_shards)
-        items = [(kind, shard.start, shard.stop) for shard in shards]
-        digests[kind] = _join(context, context.runner.map(_draw, items, uses_model=True))
-    return context.artifacts.put_json({"holdout": digests["pool"], **digests})
+        items = [(kind, shard.start, shard.stop, context.runner.sampler) for shard in shards]
+        pool = _joined(context, context.runner.map(_draw, items, uses_model=True))
+        digests[kind] = context.artifacts.put(pool.to_bytes())
+        texts[kind] = PoolTexts.stored(context.artifacts, pool).to_json()
+    return context.artifacts.put_json(
+        {
+            "holdout": digests["pool"],
+            **digests,
+            "texts": {"holdout": texts["pool"], **texts},
+        }
+    )
 
 
 def load_pools(artifacts: ArtifactStore, digest: str) -> tuple[Pool, Pool]:
@@ -33,17 +44,15 @@ def load_pools(artifacts: ArtifactStore, digest: str) -> tuple[Pool, Pool]:
     return pool, holdout
 
 
-def _join(context: StageContext, shards: list[str]) -> str:
+def _joined(context: StageContext, shards: list[str]) -> Pool:
     parts = [Pool.from_bytes(context.artifacts.get(digest)) for digest in shards]
     weights_X = pools.prompt_weights(context.prompts())
-    return context.artifacts.put(
-        replace(pools.concatenate(parts), prompt_weights_X=weights_X).to_bytes()
-    )
+    return replace(pools.concatenate(parts), prompt_weights_X=weights_X)
 
 
-def _draw(context: TaskContext, item: tuple[str, int, int]) -> str:
+def _draw(context: TaskContext, item: tuple[str, int, int, SamplerName]) -> str:
     """Draw or list the responses to the prompts from `start` to before `stop`."""
-    kind, start, stop = item
+    kind, start, stop, sampler = item
     rules = context.job.announcement
     base, lines = context.base_model(), context.prompts()[start:stop]
     if rules.pool.method == "enumerate":
@@ -60,7 +69,9 @@ def _draw(context: TaskContext, item: tuple[str, int, int]) -> str:
             labels=(rules.seed, kind),
             first_index=start,
             on_prompt=partial(_tell, context, kind, start),
+            sampler=sampler_named(sampler),
         )
+        context.count_tokens("sample_pool", int(pool.lengths_XJ.sum()))
     return context.artifacts.put(pool.to_bytes())
 
 

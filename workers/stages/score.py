@@ -13,7 +13,6 @@ from workers.artifacts import ArtifactStore
 from workers.mechanism.arrays import Floats
 from workers.mechanism.audit import FittedLie, Lie
 from workers.mechanism.normalise import ScoreRange, clipping_error, score_range, to_rewards
-from workers.pool.pool import Pool
 from workers.rewards.interfaces import MemberScores
 from workers.rewards.member_mixture import (
     MemberMixtureReward,
@@ -24,8 +23,8 @@ from workers.rewards.member_mixture import (
 from workers.rewards.registry import FittedRewardModel
 from workers.stages.context import StageContext
 from workers.stages.exclusions import Exclusions
-from workers.stages.sample_pool import load_pools
-from workers.stages.scoring import ScoredTexts, score_texts
+from workers.stages.pool_texts import PoolTexts, load_texts
+from workers.stages.scoring import score_pool
 from workers.tensors import pack, unpack
 
 
@@ -145,7 +144,7 @@ def run(context: StageContext) -> str:
     the held-out pool are normalised by the training pool's range.
     """
     fitted = context.artifacts.get_json(context.inputs["fit_rewards"])
-    pools = load_pools(context.artifacts, context.inputs["sample_pool"])
+    pools = load_texts(context.artifacts, context.inputs["sample_pool"])
     rules = context.job.announcement
     exclusions = Exclusions(context, fitted["excluded"])
     groups: list[ScoredGroup] = []
@@ -178,13 +177,15 @@ def run(context: StageContext) -> str:
     return context.artifacts.put(scores.to_bytes())
 
 
-def _scored(context: StageContext, group: dict[str, Any], pools: tuple[Pool, Pool]) -> _Scored:
-    found = [_score_pool(context, group, pool) for pool in pools]
+def _scored(
+    context: StageContext, group: dict[str, Any], pools: tuple[PoolTexts, PoolTexts]
+) -> _Scored:
+    model, uses_model = group["model"], group["uses_model"]
+    found = [score_pool(context, model, pool, uses_model=uses_model) for pool in pools]
     if group["members"] == "mixture":
         return _as_mixture(context, group, pools, [each.members for each in found])
-    shapes = [pool.lengths_XJ.shape for pool in pools]
     pool_XJ, holdout_XJ = (
-        each.scores.reshape(shape) for each, shape in zip(found, shapes, strict=True)
+        each.scores.reshape(pool.shape) for each, pool in zip(found, pools, strict=True)
     )
     pool_range = score_range(pool_XJ, group["group_id"])
     scored = _Scored(group["model"], pool_range, pool_XJ, holdout_XJ)
@@ -193,16 +194,6 @@ def _scored(context: StageContext, group: dict[str, Any], pools: tuple[Pool, Poo
         for each, scores_XJ in zip(found, (pool_XJ, holdout_XJ), strict=True)
     ]
     return replace(scored, member_error=max(errors))
-
-
-def _score_pool(context: StageContext, group: dict[str, Any], pool: Pool) -> ScoredTexts:
-    return score_texts(
-        context,
-        group["model"],
-        *pool.flat_texts(),
-        uses_model=group["uses_model"],
-        with_members=True,
-    )
 
 
 def _member_error(
@@ -219,14 +210,14 @@ def _member_error(
 def _as_mixture(
     context: StageContext,
     group: dict[str, Any],
-    pools: tuple[Pool, Pool],
+    pools: tuple[PoolTexts, PoolTexts],
     members: Sequence[MemberScores | None],
 ) -> _Scored:
     """The members' mixture, stored as a model of its own; its scores are rewards already."""
     on_pool, on_holdout = members
     if on_pool is None or on_holdout is None:
         raise BadReport(f"group {group['group_id']}: its reward model has no members to mix")
-    shapes = [pool.lengths_XJ.shape for pool in pools]
+    shapes = [pool.shape for pool in pools]
     ranges = member_ranges(on_pool.scores_MJ.reshape(-1, *shapes[0]), group["group_id"])
     inner = FittedRewardModel.from_bytes(context.artifacts.get(group["model"]))
     model = FittedRewardModel(

@@ -11,8 +11,7 @@ from workers.mechanism.arrays import Floats
 from workers.rewards.interfaces import MemberScores
 from workers.rewards.registry import FittedRewardModel
 from workers.stages.context import StageContext, TaskContext, contiguous_shards
-
-_RESPONSES_PER_TASK = 4096
+from workers.stages.pool_texts import RESPONSES_PER_BLOCK, PoolTexts, read_block
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +24,10 @@ class ScoredTexts:
 
 @dataclass(frozen=True)
 class _Block:
+    """`texts` are prompts and responses, or the digest of a pool's block."""
+
     model: str
-    prompts: list[str]
-    responses: list[str]
+    texts: tuple[list[str], list[str]] | str
     with_members: bool
 
 
@@ -38,23 +38,29 @@ def score_texts(
     responses: list[str],
     *,
     uses_model: bool,
-    with_members: bool = False,
 ) -> ScoredTexts:
     """Scores by the model of digest `model`, in the order of the responses, of which there is one.
 
     `uses_model`: it runs a neural network, which takes a GPU or all cores. Raises BadReport if the
     model can't be read or fails; scores that aren't finite are left for the caller to see.
     """
-    blocks = contiguous_shards(len(responses), -(-len(responses) // _RESPONSES_PER_TASK))
-    items = [
-        _Block(
-            model,
-            prompts[block.start : block.stop],
-            responses[block.start : block.stop],
-            with_members,
-        )
-        for block in blocks
-    ]
+    shards = contiguous_shards(len(responses), -(-len(responses) // RESPONSES_PER_BLOCK))
+    texts = [(prompts[s.start : s.stop], responses[s.start : s.stop]) for s in shards]
+    items = [_Block(model, each, with_members=False) for each in texts]
+    return _mapped(context, items, uses_model)
+
+
+def score_pool(
+    context: StageContext[AnyJobInput], model: str, pool: PoolTexts, *, uses_model: bool
+) -> ScoredTexts:
+    """As `score_texts`, with the members' scores; no process holds more texts than a block's."""
+    items = [_Block(model, digest, with_members=True) for digest in pool.blocks]
+    return _mapped(context, items, uses_model)
+
+
+def _mapped(
+    context: StageContext[AnyJobInput], items: list[_Block], uses_model: bool
+) -> ScoredTexts:
     parts = context.runner.map(_score, items, uses_model=uses_model, lost=_unusable)
     for part in parts:
         if "reason" in part:
@@ -74,9 +80,11 @@ def _joined(parts: list[MemberScores | None]) -> MemberScores | None:
 
 def _score(context: TaskContext[AnyJobInput], block: _Block) -> dict[str, Any]:
     data = context.artifacts.get(block.model)
+    texts = block.texts
+    if isinstance(texts, str):
+        texts = read_block(context.artifacts, texts)
     try:
         model = FittedRewardModel.from_bytes(data)
-        texts = block.prompts, block.responses
         if not block.with_members:
             return {"scores": model.score(*texts), "members": None}
         scores, members = model.score_with_members(*texts)

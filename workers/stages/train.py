@@ -112,6 +112,7 @@ def train_loop(
         for report in trainer.train(lambda: save(trainer)):
             if first:
                 context.tell(_event(report, names, trainer))
+        context.count_tokens("train", trainer.tokens)
         return _store(context, inputs, trainer, found) if first else ""
 
 

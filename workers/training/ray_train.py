@@ -1,7 +1,12 @@
-"""All worlds' training as one Ray Train run: workers share the prompts, steps are resumable."""
+"""All worlds' training as one Ray Train run: workers share the prompts, steps are resumable.
+
+How many workers there are is nobody's secret and nobody's gain: a step's prompts are the same, and
+gradients and held-out sums are sums over them, which another number of workers only adds up in
+another order (float32 for the gradients, float64 for what is held out).
+"""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +20,11 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from torch import Tensor
 
 from api_schemas.errors import TruthtuneError
-from api_schemas.jobs import JobInput, StageName
+from api_schemas.jobs import JobInput, ProgressEvent, StageName
+from workers.base_models import BaseModel, default_device, load_own
+from workers.stages.context import TaskContext
 from workers.tensors import pack, unpack
+from workers.tracing import current_link
 from workers.training import checkpoints
 from workers.training.train_worlds import WorldsTrainer
 
@@ -33,13 +41,16 @@ def fit(
     *,
     storage: str,
     name: str,
-    workers: int,
+    workers: int | tuple[int, int],
     cpus: int,
     use_gpu: bool,
+    resize_seconds: float,
+    shard_base_model: bool,
 ) -> str:
     """Train, or go on from the last checkpoint of the run `name`; the digest of the result.
 
-    Raises the TruthtuneError of a worker as itself.
+    Of a pair of `workers`, the fewest and the most, there are as many as find room; whether that
+    has changed is looked at every `resize_seconds`. A worker's TruthtuneError is raised as itself.
     """
     resources = {"CPU": cpus, "GPU": 1} if use_gpu else {"CPU": cpus}
     config = {
@@ -48,6 +59,8 @@ def fit(
         "artifacts_url": artifacts_url,
         "board": board,
         "cpus": cpus,
+        "shard_base_model": shard_base_model,
+        "trace": current_link(),
     }
     trainer = TorchTrainer(
         _train_worker,
@@ -55,7 +68,10 @@ def fit(
         # Held-out values are summed on the CPU, gradients where they are.
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=use_gpu, resources_per_worker=resources
+            num_workers=workers,
+            use_gpu=use_gpu,
+            resources_per_worker=resources,
+            elastic_resize_monitor_interval_s=resize_seconds,
         ),
         run_config=RunConfig(
             name=name,
@@ -77,7 +93,7 @@ def fit(
 
 
 def _train_worker(config: dict[str, Any]) -> str:
-    from workers.cluster import task_context, use_cores
+    from workers.ray_runner import task_context, task_span, use_cores
     from workers.stages.train import train_loop
 
     world = ray.train.get_context()
@@ -85,26 +101,61 @@ def _train_worker(config: dict[str, Any]) -> str:
     context = task_context(
         JobInput.model_validate_json(config["job"]), config["artifacts_url"], config["board"]
     )
-    return train_loop(
-        context,
-        config["inputs"],
-        shares=Together(world.get_world_rank(), world.get_world_size()),
-        restore=_restore,
-        save=_save,
+    shares = Together(world.get_world_rank(), world.get_world_size())
+    if shares.rank == 0:
+        context.tell(_begun(shares.size))
+    if config["shard_base_model"] and shares.size > 1:
+        context = _with_sharded_base(context, shares)
+    with task_span(config["trace"], f"training worker {shares.rank}"):
+        return train_loop(context, config["inputs"], shares=shares, restore=_restore, save=_save)
+
+
+def _begun(workers: int) -> ProgressEvent:
+    return ProgressEvent(
+        type="stage_progress",
+        message=f"train: begun, or gone on with, by {workers} workers",
+        data={"stage": "train", "workers": workers},
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Together:
-    """The workers of a Ray Train run, which has joined them into one torch process group."""
+    """The workers of a Ray Train run, which has joined them into one torch process group.
+
+    `wait` is what a worker does that has done its share while others have not: nothing, unless they
+    need it for the layers that it holds.
+    """
 
     rank: int
     size: int
+    wait: Callable[[], None] = lambda: None
 
     def add_up(self, tensors: list[Tensor]) -> None:
         if self.size > 1:
+            self.wait()
             for tensor in tensors:
                 torch.distributed.all_reduce(tensor)
+
+
+@dataclass(frozen=True)
+class _WithBase(TaskContext[JobInput]):
+    """A context with a base model of its own."""
+
+    base: BaseModel
+
+    def base_model(self) -> BaseModel:
+        return self.base
+
+
+def _with_sharded_base(context: TaskContext[JobInput], shares: "Together") -> TaskContext[JobInput]:
+    """The base model is read into the machine's memory first: a GPU need not hold it whole."""
+    from workers.training import sharded_base
+
+    device, rules = str(default_device()), context.job.announcement
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    base = load_own(rules.base_model, rules.base_model_revision, "cpu", dtype)
+    shares.wait = sharded_base.shard(base, device).rest
+    return _WithBase(context.job, context.artifacts, context.tell, base)
 
 
 def _save(trainer: WorldsTrainer) -> None:

@@ -1,0 +1,1 @@
+"""What an operator watches: figures of rounds, jobs and messages, counted in the database."""
