@@ -39,8 +39,8 @@ GROUPS = len(SIZES)
 Settings = NaturalGradient | PoolGradient | PolicyGradient
 METHODS: tuple[Settings, ...] = (
     NaturalGradient(patience=1000),
-    PoolGradient(steps=4, prompts_per_step=4, evaluate_every=4),
-    PolicyGradient(steps=2, prompts_per_step=2, samples_per_prompt=8, evaluate_every=2),
+    PoolGradient(steps=2, prompts_per_step=2, evaluate_every=2),
+    PolicyGradient(steps=2, prompts_per_step=2, samples_per_prompt=4, evaluate_every=2),
 )
 
 
