@@ -228,6 +228,8 @@ def test_gradients_beyond_the_memory_are_refused_with_what_to_change(
     with pytest.raises(RoundFailed, match=r"28 responses.*pool\.samples_per_prompt") as caught:
         NaturalGradientTrainer(tiny_base(), drawn_task())
     assert caught.value.code == "gradients_over_budget"
+    layer = tiny_base().model.model.layers[0].mlp.up_proj
+    assert isinstance(layer, torch.nn.Linear)  # the base model has its own layers back
 
 
 def test_l2_is_refused_where_it_is_announced() -> None:

@@ -22,6 +22,7 @@ import torch
 from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-untyped]
 from torch import Tensor
 
+from api_schemas.errors import RoundFailed
 from api_schemas.training import NaturalGradient
 from workers.base_models import BaseModel
 from workers.mechanism.arrays import Floats
@@ -43,7 +44,11 @@ class NaturalGradientTrainer(WorldsTrainer):
         if task.regularizer != "kl":
             raise ValueError(f"natural_gradient can't train under {task.regularizer!r}, only 'kl'")
         super().__init__(base, task, shares)
-        require_room(self.adapters, task.pool)
+        try:
+            require_room(self.adapters, task.pool)
+        except RoundFailed:
+            self.close()  # else the base model, which others may use, would keep the adapters
+            raise
         self.settings = task.settings
         self.found = torch.zeros(1)
         """1 once the directions are known."""
