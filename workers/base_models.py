@@ -209,8 +209,15 @@ def load(name: str, revision: str, device: str = "cpu", full_precision: bool = F
     """
     import torch
 
-    half = device.startswith("cuda") and not full_precision
-    return load_own(name, revision, device, torch.bfloat16 if half else torch.float32)
+    dtype = torch.float32 if full_precision else dtype_on(device)
+    return load_own(name, revision, device, dtype)
+
+
+def dtype_on(device: str) -> "torch.dtype":
+    """What a model is computed in: bfloat16 on a GPU, else float32."""
+    import torch
+
+    return torch.bfloat16 if device.startswith("cuda") else torch.float32
 
 
 def load_own(name: str, revision: str, device: str, dtype: "torch.dtype") -> BaseModel:

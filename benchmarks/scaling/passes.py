@@ -84,6 +84,19 @@ class Packed:
         return cls(len(slots), sum(slots), sum(slot**2 for slot in slots))
 
 
+def _stepwise(
+    shape: Shape, flops: float, decoded: Work, heads: Work, calls: int, keys: float
+) -> Work:
+    """Decoding reads all weights in every call, and the cached keys that a token looks at."""
+    return Work(
+        flops=flops,
+        logits=heads.logits,
+        calls=calls * shape.layers,
+        weight_bytes=calls * (decoded.weight_bytes + heads.weight_bytes),
+        cache_bytes=keys * shape.cache_bytes_a_token,
+    )
+
+
 def drawing(
     shape: Shape,
     prompts: int,
@@ -106,13 +119,8 @@ def drawing(
     calls = math.ceil(count / rows) * steps + math.ceil(prompts / max(1, PREFILL_TOKENS // prompt))
     tuned = prompts * prompt + count * steps
     low = shape.adapter_flops(adapters.rank, adapters.layers, tuned) if adapters else 0.0
-    return Work(
-        flops=prefilled.flops + decoded.flops + heads.flops + low,
-        logits=heads.logits,
-        calls=calls * shape.layers,
-        weight_bytes=calls * (decoded.weight_bytes + heads.weight_bytes),
-        cache_bytes=keys * shape.cache_bytes_a_token,
-    )
+    flops = prefilled.flops + decoded.flops + heads.flops + low
+    return _stepwise(shape, flops, decoded, heads, calls, keys)
 
 
 def rollouts(
@@ -141,13 +149,8 @@ def rollouts(
     heads = logits(shape, rows * tokens)
     tuned = worlds * prompts * prompt + rows * steps
     low = shape.adapter_flops(adapters.rank, top, tuned)
-    return Work(
-        flops=prefilled.flops + decoded.flops + heads.flops + low,
-        logits=heads.logits,
-        calls=calls * shape.layers,
-        weight_bytes=calls * (decoded.weight_bytes + heads.weight_bytes),
-        cache_bytes=keys * shape.cache_bytes_a_token,
-    )
+    flops = prefilled.flops + decoded.flops + heads.flops + low
+    return _stepwise(shape, flops, decoded, heads, calls, keys)
 
 
 def log_probabilities(

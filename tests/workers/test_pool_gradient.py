@@ -21,7 +21,7 @@ from api_schemas.datasets import PromptLine
 from workers.mechanism.regularizers import REGULARIZERS
 from workers.pool.pool import sample_pool
 from workers.training import pool_gradient as trained
-from workers.training import pool_rows
+from workers.training import pool_rows, token_slopes
 from workers.training.pool_gradient import PoolGradientTrainer
 from workers.training.pool_objective import pool_ascent
 from workers.training.task import TrainingTask
@@ -167,7 +167,7 @@ def test_the_log_probabilities_are_those_that_the_pool_is_valued_with() -> None:
         (pool_rows, "ROW_TOKENS", 6),  # four rows of two responses, the last filled up
         (pool_rows, "KEPT_BYTES", 0),
         (trained, "_GRAPH_SLOTS", 1),
-        (trained, "_LOGIT_ROWS", 5),
+        (token_slopes, "LOGIT_ROWS", 5),
     ],
 )
 def test_how_much_is_held_in_memory_changes_no_gradient(

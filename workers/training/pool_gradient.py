@@ -26,15 +26,15 @@ from api_schemas.training import PoolGradient
 from workers.base_models import BaseModel
 from workers.decoder import PackedRows
 from workers.pool.logprobs import token_log_probs
+from workers.training import token_slopes
 from workers.training.gradient_steps import GradientTrainer
 from workers.training.pool_objective import pool_ascent
 from workers.training.pool_rows import PoolRows
 from workers.training.shares import Shares
 from workers.training.task import TrainingTask
+from workers.training.token_slopes import log_probs_and_slopes
 from workers.training.worth import Worth, world_welfare
 
-_LOGIT_ROWS = 512
-"""Positions whose logits and their gradient are held at once."""
 _GRAPH_SLOTS = 16384
 """Slots whose activations are held for the backward pass; beyond it they are computed again."""
 
@@ -77,7 +77,7 @@ class PoolGradientTrainer(GradientTrainer):
         for k, world in enumerate(self.running):
             if self.records[world].stopped:
                 continue
-            log_probs_M, slopes_MH = self._log_probs(tuned_KMH[k], tokens_M)
+            log_probs_M, slopes_MH = log_probs_and_slopes(self.decoder, tuned_KMH[k], tokens_M)
             log_ratio_J = self._per_response(log_probs_M, response_M) - self._base(x, rows)
             ascent_J, worth = self._objective(world, x, log_ratio_J)
             descent_M = (-weight * ascent_J[response_M]).to(slopes_MH)
@@ -129,23 +129,6 @@ class PoolGradientTrainer(GradientTrainer):
             )
         return spread.predicting(out).reshape(count, -1, out.shape[-1])
 
-    def _log_probs(self, hidden_MH: Tensor, tokens_M: Tensor) -> tuple[Tensor, Tensor]:
-        """(log π of each token, its gradient by its hidden state), shapes (M,) and (M, H).
-
-        A token's log-probability depends on its own hidden state only, so the gradient of the sum
-        holds each one's, and any weights can be put on it afterwards: logits are never kept.
-        """
-        log_probs, slopes = [], []
-        pieces = zip(
-            hidden_MH.detach().split(_LOGIT_ROWS), tokens_M.split(_LOGIT_ROWS), strict=True
-        )
-        for hidden, tokens in pieces:
-            leaf = hidden.requires_grad_()
-            found = token_log_probs(self.decoder.logits(leaf), tokens)
-            slopes.append(torch.autograd.grad(found.sum(), leaf)[0])
-            log_probs.append(found.detach())
-        return torch.cat(log_probs), torch.cat(slopes)
-
     @torch.no_grad()
     def _base(self, x: int, rows: PackedRows) -> Tensor:
         """log π₀ of the prompt's responses, float64, shape (J,)."""
@@ -156,7 +139,8 @@ class PoolGradientTrainer(GradientTrainer):
             out = self.decoder.run(hidden_RSH, top, rows.positions_RS, rows.mask_RSS)
             hidden_MH = rows.predicting(out).flatten(0, 2)[places_M]
             tokens_M = rows.responses_RGT.flatten()[places_M]
-            pieces = zip(hidden_MH.split(_LOGIT_ROWS), tokens_M.split(_LOGIT_ROWS), strict=True)
+            at_once = token_slopes.LOGIT_ROWS
+            pieces = zip(hidden_MH.split(at_once), tokens_M.split(at_once), strict=True)
             log_probs_M = torch.cat([token_log_probs(self.decoder.logits(h), t) for h, t in pieces])
             response_M = (places_M // self.rows.tokens).cpu()
             self._base_log_probs[x] = self._per_response(log_probs_M, response_M)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from api_schemas.errors import TruthtuneError
 from api_schemas.jobs import JobInput, ProgressEvent, StageName
-from workers.base_models import BaseModel, default_device, load_own
+from workers.base_models import BaseModel, default_device, dtype_on, load_own
 from workers.stages.context import TaskContext
 from workers.tensors import pack, unpack
 from workers.tracing import current_link
@@ -152,8 +152,7 @@ def _with_sharded_base(context: TaskContext[JobInput], shares: "Together") -> Ta
     from workers.training import sharded_base
 
     device, rules = str(default_device()), context.job.announcement
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    base = load_own(rules.base_model, rules.base_model_revision, "cpu", dtype)
+    base = load_own(rules.base_model, rules.base_model_revision, "cpu", dtype_on(device))
     shares.wait = sharded_base.shard(base, device).rest
     return _WithBase(context.job, context.artifacts, context.tell, base)
 

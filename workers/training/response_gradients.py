@@ -15,14 +15,13 @@ from torch import Tensor
 
 from api_schemas.errors import RoundFailed
 from workers.decoder import Decoder, PackedRows, PromptRows, valid_tokens
-from workers.pool.logprobs import token_log_probs
 from workers.pool.pool import Pool
 from workers.training.pool_rows import PoolRows
 from workers.training.stacked_lora import StackedAdapters
+from workers.training.token_slopes import log_probs_and_slopes
 
 KEPT_BYTES = 8 * 2**30
 """Of the gradients of all responses, at most."""
-_LOGIT_ROWS = 512
 _GRAPH_SLOTS = 2048
 """Slots whose activations are held for the backward pass."""
 
@@ -51,7 +50,8 @@ class ResponseGradients:
     def __call__(self, x: int) -> dict[str, Tensor]:
         """φ of the J responses to a prompt, by layer; shapes (J, out, r)."""
         hidden_JSH = self._single_rows(x)
-        tokens_JT, lengths_J = (each[x].to(hidden_JSH.device) for each in self._responses)
+        tokens_JT = self.pool.tokens_XJT[x].to(hidden_JSH.device)
+        lengths_J = self.pool.lengths_XJ[x].to(hidden_JSH.device)
         each = max(1, _GRAPH_SLOTS // hidden_JSH.shape[1])
         parts = [
             self._gradients(x, *block)
@@ -60,10 +60,6 @@ class ResponseGradients:
             )
         ]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-    @property
-    def _responses(self) -> tuple[Tensor, Tensor]:
-        return self.pool.tokens_XJT, self.pool.lengths_XJ
 
     def _single_rows(self, x: int) -> Tensor:
         """The frozen layers' output with a row a response, shape (J, prompt + T − 1, H).
@@ -97,15 +93,9 @@ class ResponseGradients:
         """∂ Σ_t log π(y_t) by the hidden states that predict them; 0 after a response's end."""
         valid_M = valid_tokens(lengths_R, tokens_RT.shape[1]).flatten()
         slopes_MH = torch.zeros_like(hidden_RTH).flatten(0, 1)
-        pieces = zip(
-            hidden_RTH.detach().flatten(0, 1)[valid_M].split(_LOGIT_ROWS),
-            tokens_RT.flatten()[valid_M].split(_LOGIT_ROWS),
-            strict=True,
+        _, slopes_MH[valid_M] = log_probs_and_slopes(
+            self.decoder,
+            hidden_RTH.flatten(0, 1)[valid_M],
+            tokens_RT.flatten()[valid_M],
         )
-        found = []
-        for hidden, tokens in pieces:
-            leaf = hidden.requires_grad_()
-            log_probs = token_log_probs(self.decoder.logits(leaf), tokens)
-            found.append(torch.autograd.grad(log_probs.sum(), leaf)[0])
-        slopes_MH[valid_M] = torch.cat(found)
         return slopes_MH.view_as(hidden_RTH)
