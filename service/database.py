@@ -40,6 +40,10 @@ _TRUSTED_SECONDS = 1.0
 would be one more way there and back for every transaction. Should the server have restarted in that
 time, one request fails as it would have in its midst, and the pool is made anew."""
 
+_POOL = {"pool_size": 15, "max_overflow": 0}
+"""As many connections as SQLAlchemy's default has at most, but kept: it closes those beyond five
+after every use, and under load half of all requests would open one."""
+
 _STEPS_BETWEEN_LOOKS = 100_000
 """Of SQLite's virtual machine: about a millisecond."""
 
@@ -109,7 +113,7 @@ class Database:
 
 
 def _postgresql_engine(url: str, statement_seconds: float | None, **options: Any) -> Engine:
-    engine = create_engine(url, hide_parameters=True, **options)
+    engine = create_engine(url, hide_parameters=True, **_POOL, **options)
     _ping_after_idling(engine)
     if statement_seconds is not None:
         milliseconds = round(1000 * statement_seconds)
@@ -146,7 +150,7 @@ def _answers(engine: Engine, connection: DBAPIConnection) -> bool:
 
 
 def _sqlite_engine(url: str, statement_seconds: float | None) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
+    engine = create_engine(url, connect_args={"timeout": 30}, hide_parameters=True, **_POOL)
 
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _record: object) -> None:

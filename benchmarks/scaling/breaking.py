@@ -99,17 +99,17 @@ def _worlds(found: Found) -> list[Limit]:
 def _arithmetic(found: Found) -> list[Limit]:
     return [
         Limit(
-            "`solve` world by world, each with the whole membership: n³ + n²·X·J",
+            "`solve` world by world: n²·X·J",
             "an hour of one core",
             _groups(limits.largest(lambda n: limits.solve_seconds(found, n), HOUR)),
             "`mechanism/streaming.py`: all payments in n·X·J, "
             f"{limits.streamed_seconds(found, 10_000):.0f} s at 10,000 groups",
         ),
         Limit(
-            "payments from a table of worlds × models × groups: n³ numbers",
+            "every group's valuation in every world: n² numbers",
             f"{limits.HOST_BYTES / 1e9:.0f} GB",
             _groups(limits.payments_in_memory(found)),
-            "welfare less the group's own value: n² numbers",
+            "each world's own line, as it is valued",
         ),
         Limit(
             "every group's valuation in every world, as JSON (`solve`)",
@@ -131,11 +131,11 @@ def _service(found: Found) -> list[Limit]:
     coordinators = limits.working_coordinators(found, events_a_second=1)
     return [
         Limit(
-            "one settlement in one transaction; each receipt reads the outcome anew",
+            "one settlement in one transaction",
             "30 s, the lease and SQLite's patience with a lock; an hour",
             f"{_groups(limits.largest(lambda n: limits.settle_seconds(found, n), 30))}; "
             f"{limits.largest(lambda n: limits.settle_seconds(found, n), HOUR):,}",
-            "the outcome parsed once for all receipts; receipts in batches after the settlement",
+            "receipts in batches after the settlement",
         ),
         Limit(
             "the outcome as one JSON text, with every two groups' agreement",

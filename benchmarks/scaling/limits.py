@@ -74,9 +74,7 @@ def solve_seconds(found: Found, groups: int, size: RoundSize = ROUND) -> float:
     """Of stage `solve`, all worlds one after another on one core."""
     each = found["arithmetic"]["solve: one world"]
     rewards = groups * size.prompts * size.responses
-    return (groups + 1) * (
-        rewards * each["reward"] + groups**2 * each["membership"] + each["world"]
-    )
+    return (groups + 1) * (rewards * each["reward"] + each["world"])
 
 
 def streamed_seconds(found: Found, groups: int, size: RoundSize = ROUND) -> float:
@@ -87,7 +85,7 @@ def streamed_seconds(found: Found, groups: int, size: RoundSize = ROUND) -> floa
 
 def payments_in_memory(found: Found) -> int:
     """Groups whose payments stage `value` can work out."""
-    return largest(lambda n: n**3 * found["arithmetic"]["value: payments"]["bytes"], HOST_BYTES)
+    return largest(lambda n: n**2 * found["arithmetic"]["value: payments"]["bytes"], HOST_BYTES)
 
 
 def outcome_bytes(found: Found, groups: int) -> float:
@@ -101,14 +99,10 @@ def solution_bytes(found: Found, groups: int) -> float:
     return (groups + 1) * groups * found["outcome"]["bytes_a_pair"]
 
 
-def settle_seconds(found: Found, groups: int, *, read_once: bool = False) -> float:
-    """Of one settlement; `read_once`: if its receipts did not each read the whole outcome."""
+def settle_seconds(found: Found, groups: int) -> float:
+    """Of one settlement."""
     each = found["arithmetic"]["settle"]
-    powers = {name: power for name, power in _POWERS.items() if power < 2 or not read_once}
-    return sum(each[name] * groups**power for name, power in powers.items())
-
-
-_POWERS = {"cube": 3, "pair": 2, "group": 1, "round": 0}
+    return each["pair"] * groups**2 + each["group"] * groups + each["round"]
 
 
 def worlds_on_a_device(device: Device, step_prompts: int) -> int:

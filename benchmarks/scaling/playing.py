@@ -142,8 +142,7 @@ def plans(
 ) -> list[StagePlan]:
     """A round's stages on `devices` of the device; what runs no model takes a core.
 
-    `solve` and `settle` are those that replace what is there beyond some hundred groups
-    (limits.py).
+    `solve` is the one that replaces what is there beyond some thousand groups (limits.py).
     """
     works = stages(shape, size)
     seconds = {name: device.seconds(work.model) for name, work in works.items()}
@@ -162,7 +161,7 @@ def plans(
             parts=max(1, size.steps // size.evaluate_every),
         ),
         StagePlan(seconds["value"] / devices, devices),
-        StagePlan(settle_seconds(found, size.groups, read_once=True), devices=False),
+        StagePlan(settle_seconds(found, size.groups), devices=False),
     ]
 
 

@@ -68,7 +68,7 @@ def settled(groups: int, held_out: bool = False) -> Taken:
         finally:
             database.dispose()
     written = len(found.outcome.model_dump_json())
-    units = {"cube": groups**3, "pair": groups**2, "group": groups, "round": 1}
+    units = {"pair": groups**2, "group": groups, "round": 1}
     return Taken("settle", groups, units, seconds, written, held_out)
 
 
@@ -169,8 +169,8 @@ def _world(without: str | None) -> WorldOutcome:
 
 def measure_all() -> list[Taken]:
     found = [
-        *(settled(groups) for groups in (3, 10, 30, 60, 100, 150, 200)),
-        settled(300, held_out=True),
+        *(settled(groups) for groups in (3, 10, 30, 60, 100, 150, 200, 400)),
+        settled(800, held_out=True),
     ]
     for each in found:
         print(f"settle, {each.groups} groups: {each.seconds:.3f} s", flush=True)

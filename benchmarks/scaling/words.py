@@ -55,7 +55,7 @@ def _settled_with_deaths(found: Found) -> str:
 def _bytes_of_payments(found: Found) -> str:
     """How far the fitted bytes are off on the table of payments that was held out."""
     each = next(e for e in found["arithmetic_held_out"] if e["kind"] == "value: payments")
-    expected = found["arithmetic"]["value: payments"]["bytes"] * each["units"]["cube"]
+    expected = found["arithmetic"]["value: payments"]["bytes"] * each["units"]["pair"]
     return f"{100 * abs(expected / each['bytes'] - 1):.1f} %"
 
 
@@ -72,7 +72,6 @@ WORDS: Mapping[str, Callable[[Found], str]] = {
     "settled_1000": _settled(1000),
     "settled_10000": _settled(10_000),
     "settled_with_deaths": _settled_with_deaths,
-    "settled_once": lambda found: duration(settle_seconds(found, 10_000, read_once=True)),
     "solved_10000": lambda found: duration(solve_seconds(found, 10_000)),
     "streamed_10000": lambda found: duration(streamed_seconds(found, 10_000)),
     "round_prompts": lambda found: str(found["round"]["prompts"]),

@@ -5,13 +5,14 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from api_schemas.certificates import RoundDigests
 from api_schemas.commitments import PathStep
 from api_schemas.ids import new_id
 from api_schemas.ledger import LedgerHead, ReceiptBody
 from api_schemas.outcomes import GroupOutcome, Outcome
 from service.auth import Principal
-from service.outcomes.certificates import get_certificate
-from service.outcomes.repository import FEWEST_GROUPS, takes_part
+from service.outcomes.certificates import certificate_of, digests_of
+from service.outcomes.repository import FEWEST_GROUPS, as_seen_by, takes_part
 from service.reports.repository import inclusion
 from service.signing import sign
 from service.tables import InvoiceRow, OutcomeRow, ReceiptRow, RoundRow
@@ -27,6 +28,7 @@ class SettledRound:
     code_version: str | None
     commitment_root: str
     commitments: dict[str, tuple[str, list[PathStep]]]
+    digests: RoundDigests
 
 
 def read_settled_round(session: Session, round_id: str) -> SettledRound:
@@ -36,7 +38,15 @@ def read_settled_round(session: Session, round_id: str) -> SettledRound:
     root = session.get_one(RoundRow, round_id).commitment_root
     commitments = inclusion(session, round_id)
     assert root is not None, "inclusion has seen to it"
-    return SettledRound(Outcome.model_validate(row.payload), row.code_version, root, commitments)
+    outcome = Outcome.model_validate(row.payload)
+    any_group = Principal(key_id="", scope="group", group_id=next(iter(commitments)))
+    return SettledRound(
+        outcome=outcome,
+        code_version=row.code_version,
+        commitment_root=root,
+        commitments=commitments,
+        digests=digests_of(session, any_group, outcome),
+    )
 
 
 def make_receipt(
@@ -49,7 +59,7 @@ def make_receipt(
 ) -> ReceiptRow:
     """Of an invoice that has its number; `head` is the ledger's once it is posted."""
     receipt_id = new_id("rcpt")
-    made = _body(session, settled, invoice, head, receipt_id, now)
+    made = _body(settled, invoice, head, receipt_id, now)
     body = made.model_dump(mode="json")
     signature = sign(session, vault, body)
     return ReceiptRow(
@@ -65,7 +75,6 @@ def make_receipt(
 
 
 def _body(
-    session: Session,
     settled: SettledRound,
     invoice: InvoiceRow,
     head: LedgerHead | None,
@@ -92,7 +101,7 @@ def _body(
             "divergence": _grand_divergence(outcome),
             "amount_micro_units": invoice.amount_micro_units,
             "currency": invoice.currency,
-            "certificate_digest": _certificate_digest(session, outcome.round_id, group.group_id),
+            "certificate_digest": _certificate_digest(settled, group.group_id),
             "code_version": settled.code_version,
             "ledger_head": head,
         }
@@ -132,11 +141,10 @@ def _figures(group: GroupOutcome, shows_others: bool) -> dict[str, object]:
     }
 
 
-def _certificate_digest(session: Session, round_id: str, group_id: str) -> str:
+def _certificate_digest(settled: SettledRound, group_id: str) -> str:
     """As the group sees it, without what audits found: they may come later."""
-    group = Principal(key_id="", scope="group", group_id=group_id)
-    seen = get_certificate(session, group, round_id).model_copy(update={"audited": None})
-    return sha256_of(canonical_json(seen.model_dump(mode="json")))
+    certificate = certificate_of(as_seen_by(settled.outcome, group_id), None, settled.digests)
+    return sha256_of(canonical_json(certificate.model_dump(mode="json")))
 
 
 def _grand_divergence(outcome: Outcome) -> float:

@@ -34,12 +34,17 @@ _TAKEN_OVER: dict[str, Any] = {
 
 def get_certificate(session: Session, principal: Principal, round_id: str) -> Certificate:
     """Raises NotFound and Conflict as `get_outcome` does."""
-    outcome = get_outcome(session, principal, round_id)
+    seen = get_outcome(session, principal, round_id)
     gains = audited_gains(session, round_id)
     if gains is not None and not principal.is_operator:
         gains = _without_losses(gains)
-    more = {"audited": gains, "digests": _digests(session, principal, outcome)}
-    return Certificate.model_validate(outcome.model_dump(include=_TAKEN_OVER) | more)
+    return certificate_of(seen, gains, digests_of(session, principal, seen))
+
+
+def certificate_of(seen: Outcome, gains: AuditedGains | None, digests: RoundDigests) -> Certificate:
+    """Of an outcome as somebody sees it, with what audits found and the digests for the same."""
+    more = {"audited": gains, "digests": digests}
+    return Certificate.model_validate(seen.model_dump(include=_TAKEN_OVER) | more)
 
 
 def _without_losses(gains: AuditedGains) -> AuditedGains:
@@ -53,7 +58,8 @@ def _without_losses(gains: AuditedGains) -> AuditedGains:
     )
 
 
-def _digests(session: Session, principal: Principal, outcome: Outcome) -> RoundDigests:
+def digests_of(session: Session, principal: Principal, outcome: Outcome) -> RoundDigests:
+    """The same for every group that reported."""
     announcement = rounds.get_round(session, principal, outcome.round_id).announcement
     row = session.get_one(OutcomeRow, outcome.round_id)
     stages = stage_digests(session, job_of_round(session, outcome.round_id).id)

@@ -45,7 +45,7 @@ def get_outcome(session: Session, principal: Principal, round_id: str) -> Outcom
             code="not_settled",
         )
     outcome = Outcome.model_validate(row.payload)
-    return outcome if principal.is_operator else _as_seen_by(outcome, principal.owner_id)
+    return outcome if principal.is_operator else as_seen_by(outcome, principal.owner_id)
 
 
 def pool_digest(session: Session, principal: Principal, round_id: str) -> str:
@@ -66,7 +66,8 @@ def _reported(session: Session, round_id: str, group_id: str) -> bool:
     return bool(session.scalar(select(report)))
 
 
-def _as_seen_by(outcome: Outcome, group_id: str) -> Outcome:
+def as_seen_by(outcome: Outcome, group_id: str) -> Outcome:
+    """What a group that reported is shown of a round's outcome."""
     own = [group for group in outcome.groups if group.group_id == group_id]
     others = [group.group_id for group in outcome.groups if group.group_id != group_id]
     warnings = [text for text in outcome.warnings if not any(other in text for other in others)]

@@ -15,7 +15,7 @@ from workers.mechanism.worlds import (
     GRAND,
     PoolGame,
     WorldValues,
-    membership,
+    members_of,
     valuations,
     weighted_rewards,
 )
@@ -62,8 +62,8 @@ def optimum(game: PoolGame, world: int = GRAND) -> PoolOptimum:
     """The optimum of one world. Raises ValueError for a world that the game doesn't have."""
     if not 0 <= world < game.worlds:
         raise ValueError(f"world = {world}, expected 0 to {game.worlds - 1}")
-    members_WN = membership(game.groups)[world : world + 1]
-    welfare_XJ = weighted_rewards(game.sizes_N, game.rewards_NXJ, members_WN)[0]
+    members_1N = members_of(game.groups, world)[None]
+    welfare_XJ = weighted_rewards(game.sizes_N, game.rewards_NXJ, members_1N)[0]
     best = game.divergence.maximise(game.log_q_XJ, welfare_XJ, game.coefficient)
     policy_XJ = np.exp(best.log_policy_XJ)
     return PoolOptimum(

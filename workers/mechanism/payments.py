@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from numpy.typing import ArrayLike
 
 from workers.mechanism.arrays import Floats, Mask, checked_finite
-from workers.mechanism.worlds import GRAND, WorldValues, checked_sizes, membership, welfare
+from workers.mechanism.worlds import (
+    GRAND,
+    WorldValues,
+    checked_sizes,
+    membership,
+    own_welfare,
+    welfare,
+)
 
 _ROUNDING = 1e-12
 """Relative error that float64 sums of welfare may carry; beyond it a difference is real."""
@@ -36,9 +43,9 @@ def affine_maximizer(sizes: ArrayLike, worlds: WorldValues) -> Payments:
     groups = len(sizes_N)
     valuations_WN = checked_finite("valuations_WN", worlds.valuations_WN, (groups + 1, groups))
     penalties_W = checked_finite("penalties_W", worlds.penalties_W, (groups + 1,))
-    welfare_NW = welfare(sizes_N, valuations_WN, penalties_W, membership(groups)[1:])
-    without_N = welfare_NW[:, 1:].diagonal().copy()
-    with_N = welfare_NW[:, GRAND]
+    others_NN = membership(groups)[1:]
+    without_N = own_welfare(sizes_N, valuations_WN[1:], penalties_W[1:], others_NN)
+    with_N = welfare(sizes_N, valuations_WN[:1], penalties_W[:1], others_NN)[:, GRAND]
     payments_N = without_N - with_N
     return Payments(
         others_welfare_without_N=without_N,

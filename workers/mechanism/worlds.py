@@ -123,6 +123,14 @@ def membership(groups: int) -> Floats:
     return np.concatenate([np.ones((1, groups)), 1.0 - np.eye(groups)])
 
 
+def members_of(groups: int, world: int) -> Floats:
+    """One row of the membership, shape (groups,)."""
+    members_N = np.ones(groups)
+    if world != GRAND:
+        members_N[world - 1] = 0.0
+    return members_N
+
+
 def weighted_rewards(sizes_N: Floats, rewards_NXJ: Floats, members_WN: Floats) -> Floats:
     """S(x, j) = Σᵢ wᵢ rᵢ(x, j) over each world's groups; shape (W, X, J).
 
@@ -146,6 +154,18 @@ def valuations(policy_XJ: Floats, prompt_weights_X: Floats, rewards_NXJ: Floats)
     return values_N
 
 
+def own_welfare(
+    sizes_N: Floats, valuations_WN: Floats, penalties_W: Floats, membership_WN: Floats
+) -> Floats:
+    """ASW_W(ψ_W): of each model in the world that it is for, shape (W,); bits as `welfare`'s."""
+    groups = len(sizes_N)
+    checked("valuations_WN", valuations_WN, (None, groups))
+    checked("penalties_W", penalties_W, (len(valuations_WN),))
+    checked("membership_WN", membership_WN, (len(valuations_WN), groups))
+    values_W: Floats = (membership_WN * sizes_N * valuations_WN).sum(axis=-1)
+    return values_W - penalties_W
+
+
 def welfare(
     sizes_N: Floats, valuations_KN: Floats, penalties_K: Floats, membership_WN: Floats
 ) -> Floats:
@@ -159,6 +179,6 @@ def welfare(
     checked("membership_WN", membership_WN, (None, groups))
     # Products summed over the last axis, not a matrix product: two models with the same values
     # then get the same welfare to the last bit, whatever their place on the axis.
-    values_WKN = (membership_WN * sizes_N)[:, None, :] * valuations_KN[None, :, :]
-    welfare_WK: Floats = values_WKN.sum(axis=-1) - penalties_K[None, :]
-    return welfare_WK
+    # World by world: all at once are W·K·N numbers.
+    values_WK = [(members_N * sizes_N * valuations_KN).sum(axis=-1) for members_N in membership_WN]
+    return np.stack(values_WK) - penalties_K[None, :]

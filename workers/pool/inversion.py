@@ -16,7 +16,8 @@ def as_thresholds(uniforms: Tensor, device: torch.device) -> Tensor:
 
 def invert(logits_RV: Tensor, uniforms_RJ: Tensor) -> Tensor:
     """The tokens at which a row's cumulative distribution passes its uniforms; shape (R, J)."""
-    cumulative_RV = torch.softmax(logits_RV, -1, dtype=torch.float32).cumsum(-1)
+    # In place: fresh memory of a vocabulary's size takes longer than the sums.
+    cumulative_RV = torch.softmax(logits_RV, -1, dtype=torch.float32).cumsum_(-1)
     thresholds_RJ = uniforms_RJ * cumulative_RV[:, -1:]  # rounding leaves the sum beside 1
     return torch.searchsorted(cumulative_RV, thresholds_RJ, right=True).clamp(
         max=logits_RV.shape[-1] - 1
