@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo serve test chromium test-slow lint bench bench-worlds docs incentives
+.PHONY: setup demo demo-corpus serve test chromium test-slow lint bench bench-worlds docs incentives
 
 setup: $(INSTALLED)
 
@@ -19,6 +19,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)
 	$(BIN)/python -m client.demo
+
+# From a textbook to an initial model, and a round that starts from it.
+demo-corpus: $(INSTALLED)
+	$(BIN)/python -m client.demo.textbook
 
 serve: $(INSTALLED)
 	$(BIN)/truthtune up
@@ -43,8 +47,8 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 # Each benchmark is a program of its own; it prints what it measured and keeps it in results/.
-# `benchmarks/quote.py smollm2` runs the demo's whole round, and is not among them. The last needs wrk,
-# nginx and curl, and says so where they are missing.
+# `benchmarks/quote.py smollm2` runs the demo's whole round, and is not among them. http_api.py needs
+# wrk, nginx and curl, and says so where they are missing; the last installs TRL.
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/worlds.py
@@ -56,6 +60,9 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/dashboard.py
 	$(BIN)/python benchmarks/quote.py tiny
 	$(BIN)/python benchmarks/http_api.py
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/vs_trl.py tune
+	$(BIN)/python benchmarks/vs_trl.py
 
 # What all n + 1 worlds cost beside one; ten minutes.
 bench-worlds: $(INSTALLED)

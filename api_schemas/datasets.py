@@ -107,6 +107,34 @@ class DialogueLine(Schema):
     split: SplitName | None = None
 
 
+class QuestionLine(Schema):
+    """A question whose style others are to follow."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"question": "Why do tomatoes crack after rain?"}]}
+    )
+
+    question: str = Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")
+
+
+class QuestionAnswerLine(Schema):
+    """A question with the answer that a person, or a teacher, gave."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "question": "Why do tomatoes crack after rain?",
+                    "answer": "Their flesh takes up water faster than the skin can grow.",
+                }
+            ]
+        }
+    )
+
+    question: str = Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")
+    answer: str = Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")
+
+
 class LineProblem(Schema):
     line: int = Field(description="1 for the first; of a Parquet file, the row.")
     problem: str
@@ -144,7 +172,15 @@ class DataValidation(Schema):
     )
 
 
-Line = TypeVar("Line", PromptLine, PreferenceLine, VotesLine, DialogueLine)
+Line = TypeVar(
+    "Line",
+    PromptLine,
+    PreferenceLine,
+    VotesLine,
+    DialogueLine,
+    QuestionLine,
+    QuestionAnswerLine,
+)
 
 
 class BadLineError(ValueError):

@@ -137,6 +137,26 @@ class ClusterUnfit(Unavailable):
     code = "cluster_unreachable"
 
 
+class EndpointUnavailable(ClusterUnfit):
+    """An endpoint gives a group's judge no reply for now (503); a later attempt may get one."""
+
+    code = "endpoint_unavailable"
+
+
+class LanguageModelFailed(TruthtuneError):
+    """A teacher, generator or judge gave no usable reply (502); a later attempt may go on."""
+
+    status = 502
+    code = "language_model_failed"
+
+
+class BudgetExhausted(TruthtuneError):
+    """What language models may take is used up (402); with a larger budget the run goes on."""
+
+    status = 402
+    code = "budget_exhausted"
+
+
 class BadReport(TruthtuneError):
     """A report's reward model fails on the pool; its group is excluded, or the round fails."""
 

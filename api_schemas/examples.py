@@ -246,6 +246,9 @@ JOB: dict[str, Any] = {
     "reranking_id": None,
     "quote_id": None,
     "preview_id": None,
+    "corpus_id": None,
+    "base_model_id": None,
+    "evaluation_id": None,
     "status": "running",
     "stages": [
         _stage("fit_rewards", "done", 1.5, _FITTED),

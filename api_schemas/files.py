@@ -9,9 +9,12 @@ from api_schemas.base import Schema, Timestamp
 from api_schemas.datasets import DataValidation
 from api_schemas.ids import FileId, Sha256
 
-FilePurpose = Literal["prompts", "preferences", "adapter"]
+FilePurpose = Literal[
+    "prompts", "preferences", "adapter", "document", "questions", "question_answers"
+]
 """`prompts`: JSONL of `{"prompt", "weight"?}`; `preferences`: pairs, votes or dialogues as JSONL,
-CSV or Parquet; `adapter`: a PEFT adapter's safetensors file."""
+CSV or Parquet; `adapter`: a PEFT adapter's safetensors file; `document`: text, Markdown or PDF;
+`questions`: JSONL of `{"question"}`; `question_answers`: JSONL of `{"question", "answer"}`."""
 
 
 class File(Schema):

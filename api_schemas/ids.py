@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import StringConstraints
@@ -11,9 +12,9 @@ _TIME_BITS, _RANDOM_BITS = 48, 82
 _LENGTH = (_TIME_BITS + _RANDOM_BITS) // 5
 
 
-def new_id(prefix: str) -> str:
+def new_id(prefix: str, random_bits: Callable[[int], int] = secrets.randbits) -> str:
     """`prefix_` and 26 characters: 48 bits of Unix milliseconds, 82 random bits."""
-    value = (time.time_ns() // 1_000_000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+    value = (time.time_ns() // 1_000_000) << _RANDOM_BITS | random_bits(_RANDOM_BITS)
     digits = []
     for _ in range(_LENGTH):
         value, digit = divmod(value, len(_ALPHABET))
@@ -46,6 +47,9 @@ PostingId = Annotated[str, _identifier("pst")]
 CreditNoteId = Annotated[str, _identifier("cn")]
 WebhookEndpointId = Annotated[str, _identifier("whe")]
 WebhookMessageId = Annotated[str, _identifier("msg")]
+CorpusId = Annotated[str, _identifier("corp")]
+BaseModelId = Annotated[str, _identifier("bm")]
+EvaluationId = Annotated[str, _identifier("evl")]
 LogId = Annotated[str, _identifier("log")]
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]

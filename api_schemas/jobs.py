@@ -8,8 +8,14 @@ from pydantic import ConfigDict, Field
 from api_schemas import examples
 from api_schemas.audits import AuditCreate
 from api_schemas.base import Schema, Timestamp
+from api_schemas.corpora import CorpusCreate
+from api_schemas.evaluations import EvaluatedModel, EvaluationCreate
+from api_schemas.fine_tuned_models import BaseModelCreate
 from api_schemas.ids import (
     AuditId,
+    BaseModelId,
+    CorpusId,
+    EvaluationId,
     EventId,
     FileId,
     GroupId,
@@ -27,7 +33,17 @@ from api_schemas.reward_models import Candidates, NewRewardModel, PinnedInputs, 
 from api_schemas.rounds import Announcement, RoundFailure
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-JobKind = Literal["round", "audit", "reward_model", "reranking", "quote", "preview"]
+JobKind = Literal[
+    "round",
+    "audit",
+    "reward_model",
+    "reranking",
+    "quote",
+    "preview",
+    "corpus",
+    "base_model",
+    "evaluation",
+]
 StageName = Literal[
     "fit_rewards",
     "sample_pool",
@@ -42,6 +58,11 @@ StageName = Literal[
     "rerank",
     "calibrate",
     "preview",
+    "write_questions",
+    "optimize_prompt",
+    "write_answers",
+    "fine_tune",
+    "evaluate",
     "publish",
 ]
 STAGES: tuple[StageName, ...] = (
@@ -61,6 +82,9 @@ _STAGES_OF: Mapping[JobKind, tuple[StageName, ...]] = {
     "reranking": ("rerank", "publish"),
     "quote": ("calibrate", "publish"),
     "preview": ("preview", "publish"),
+    "corpus": ("write_questions", "optimize_prompt", "write_answers", "publish"),
+    "base_model": ("fine_tune", "publish"),
+    "evaluation": ("evaluate", "publish"),
 }
 
 
@@ -98,6 +122,9 @@ class Job(Schema):
     reranking_id: RerankingId | None = None
     quote_id: QuoteId | None = None
     preview_id: PreviewId | None = None
+    corpus_id: CorpusId | None = None
+    base_model_id: BaseModelId | None = None
+    evaluation_id: EvaluationId | None = None
     status: JobStatus
     stages: list[StageProgress]
     attempts: int = Field(description="How often a coordinator has claimed it.")
@@ -211,6 +238,9 @@ class RewardModelJobInput(Schema):
     reward_model: NewRewardModel
     evaluation_file_id: FileId | None
     pinned: PinnedInputs
+    owner_id: str | None = Field(
+        None, description="Whose it is; null in jobs from before judges were counted by owner."
+    )
 
     def stage_inputs(self, finished: Mapping[StageName, str]) -> dict[StageName, str]:
         return dict(finished)
@@ -261,5 +291,75 @@ class PreviewJobInput(PreviewJob):
         return dict(finished)
 
 
-AnyJobInput = JobInput | RewardModelJobInput | RerankingJobInput | QuoteJobInput | PreviewJobInput
-QueuedJob = RoundJob | RewardModelJobInput | RerankingJobInput | QuoteJobInput | PreviewJob
+class DocumentInput(Schema):
+    """An uploaded document, as it was when the corpus was asked for."""
+
+    file_id: FileId
+    filename: str
+    sha256: Sha256
+
+
+class CorpusJobInput(Schema):
+    """Everything that a corpus depends on, but for what endpoints reply, which is recorded."""
+
+    kind: Literal["corpus"] = "corpus"
+    corpus_id: CorpusId
+    settings: CorpusCreate
+    documents: list[DocumentInput]
+    seed_questions: Sha256 | None = Field(description="Of the file; null: those shipped.")
+    pairs: Sha256 | None = Field(description="Of the prompt optimisation's file.")
+    base_models: dict[str, Sha256] = Field(description="Revisions of the local models.")
+    replay_calls: Sha256 | None = Field(description="The calls of the corpus that is replayed.")
+
+    def stage_inputs(self, finished: Mapping[StageName, str]) -> dict[StageName, str]:
+        return dict(finished)
+
+
+class BaseModelJobInput(Schema):
+    """Everything that a fine-tuned base model depends on."""
+
+    kind: Literal["base_model"] = "base_model"
+    base_model_id: BaseModelId
+    settings: BaseModelCreate
+    base_model_revision: Sha256
+    lines: Sha256 = Field(description="JSONL with `question` and `answer`.")
+    holdout: Sha256 | None = Field(description="Null: a share of the lines is held out.")
+
+    def stage_inputs(self, finished: Mapping[StageName, str]) -> dict[StageName, str]:
+        return dict(finished)
+
+
+class EvaluatedInput(Schema):
+    """A model that is evaluated; `adapter` names the files of a tuned one, by file name."""
+
+    model: EvaluatedModel
+    base_model: str
+    revision: Sha256
+    adapter: dict[str, Sha256] | None
+
+
+class EvaluationJobInput(Schema):
+    """Everything that an evaluation depends on, but for what a judge replies, which is recorded."""
+
+    kind: Literal["evaluation"] = "evaluation"
+    evaluation_id: EvaluationId
+    settings: EvaluationCreate
+    models: list[EvaluatedInput]
+    questions: Sha256 = Field(description="JSONL with `question` and `answer`.")
+    base_models: dict[str, Sha256] = Field(description="Revision of a local judge.")
+
+    def stage_inputs(self, finished: Mapping[StageName, str]) -> dict[StageName, str]:
+        return dict(finished)
+
+
+_OwnJobInput = (
+    RewardModelJobInput
+    | RerankingJobInput
+    | QuoteJobInput
+    | CorpusJobInput
+    | BaseModelJobInput
+    | EvaluationJobInput
+)
+"""Jobs whose input waits in the queue as it is."""
+AnyJobInput = JobInput | PreviewJobInput | _OwnJobInput
+QueuedJob = RoundJob | PreviewJob | _OwnJobInput

@@ -10,6 +10,7 @@ from api_schemas import examples
 from api_schemas.base import Schema, Timestamp
 from api_schemas.files import FilePurpose
 from api_schemas.ids import FileId, JobId, RerankingId, RewardModelId, Sha256
+from api_schemas.language_models import LanguageModelSpec, LocalModel
 from api_schemas.lexical import LexicalSpec
 from api_schemas.preference_methods import (
     BaseModelName,
@@ -74,11 +75,30 @@ class TrainedSpec(Schema):
     members: Members = "aggregate"
 
 
+class JudgeSpec(Schema):
+    """A language model that scores each response from 1 to 10, by criteria in words.
+
+    With preference data to evaluate it on, its report card has the share of pairs in which it
+    prefers `chosen`, by majority over both orders of the two responses, `samples` in each.
+    """
+
+    type: Literal["judge"]
+    judge: LanguageModelSpec
+    criteria: str = Field(
+        min_length=1, max_length=4000, description="What makes a response good, in words."
+    )
+    samples: int = Field(
+        1, ge=1, le=15, description="Judgements of a response, of which the mean counts."
+    )
+    max_tokens: int = Field(128, ge=1, le=4096, description="Of the reasons before a score.")
+
+
 NewRewardModel = Annotated[
-    LexicalSpec | PreferenceDataSpec | AdapterSpec, Field(discriminator="type")
+    LexicalSpec | PreferenceDataSpec | AdapterSpec | JudgeSpec, Field(discriminator="type")
 ]
 RewardModelSpec = Annotated[
-    LexicalSpec | PreferenceDataSpec | AdapterSpec | TrainedSpec, Field(discriminator="type")
+    LexicalSpec | PreferenceDataSpec | AdapterSpec | TrainedSpec | JudgeSpec,
+    Field(discriminator="type"),
 ]
 """The reward model of a report; its raw scores, of any scale, are normalised on the pool."""
 
@@ -121,6 +141,8 @@ def named_base_models(spec: RewardModelSpec) -> Mapping[str, str]:
     """Every base model or encoder that the spec names, by the field that does."""
     if isinstance(spec, AdapterSpec):
         return {"reward_model.base_model": spec.base_model}
+    if isinstance(spec, JudgeSpec) and isinstance(spec.judge, LocalModel):
+        return {"reward_model.judge.base_model": spec.judge.base_model}
     if isinstance(spec, PreferenceDataSpec):
         return _base_models_of(spec.method, "reward_model.method")
     return {}
@@ -185,7 +207,10 @@ class FittedResult(Schema):
     """What the stage `fit_reward_model` leaves for the service to publish."""
 
     model: Sha256 = Field(description="Of the fitted model's bytes, in the artifact store.")
-    method: str = Field(description="The spec's type or, for preference data, its method's name.")
+    method: str = Field(
+        description="The spec's type (`local_judge` for a judge that is a base model) or, for "
+        "preference data, its method's name."
+    )
     uses_model: bool = Field(description="Whether scoring runs a neural network.")
     has_members: bool = Field(description="Whether a report may say `members: mixture` of it.")
     report_card: ReportCard | None

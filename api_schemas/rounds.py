@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import (
     ConfigDict,
     Field,
-    StringConstraints,
     Tag,
     ValidationInfo,
     field_validator,
@@ -16,6 +15,7 @@ from pydantic import (
 from api_schemas import examples
 from api_schemas.base import Schema, Timestamp, tag_of
 from api_schemas.ids import FileId, JobId, ModelId, RoundId, Sha256
+from api_schemas.language_models import Currency as Currency
 from api_schemas.training import PolicyGradient, RewardedSoups, Training
 
 RoundState = Literal["draft", "open", "closed", "running", "settled", "failed", "cancelled"]
@@ -25,7 +25,6 @@ CounterfactualMethod = Literal[
 PaymentRule = Literal["affine_maximizer", "revenue_maximizing"]
 ValuationBasis = Literal["pool", "mixture"]
 MAX_EXACT_INTEGER = 2**53 - 1
-Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
 class PoolSettings(Schema):
@@ -214,7 +213,8 @@ class RoundCreate(Schema):
     base_model: str = Field(
         min_length=1,
         max_length=500,
-        description="`smollm2-135m-instruct`, a hub id, a local folder or a GGUF file.",
+        description="`smollm2-135m-instruct`, a hub id, a local folder, a GGUF file, or "
+        "one made here (`bm_…`).",
     )
     prompts_file_id: FileId
     seed: int = Field(0, ge=0, lt=2**31)

@@ -13,6 +13,9 @@ from client.command_errors import DEBUG, INTERRUPTED, explained, wants_traceback
 from client.commands import (
     audit_log,
     audits,
+    base_models,
+    corpora,
+    evaluations,
     files,
     groups,
     invoices,
@@ -27,11 +30,12 @@ from client.commands import (
 )
 from client.commands.context import DEFAULT_URL
 
-_SERVICE = "service.cli"
-_MOUNTED = ("workers.cli", _SERVICE)
+_SERVICE, _WORKERS = "service.cli", "workers.cli"
+_MOUNTED = (_WORKERS, _SERVICE)
 """Modules with a Typer `app`; imported only for a command that is not the client's, or for help."""
 
 _ROUNDS, _MONEY, _ACCESS = "Rounds", "Money", "Access and events"
+_INITIAL = "Initial models"
 _EXAMPLES = """\
 Examples: start a service with `truthtune init`, `truthtune doctor`, `truthtune up`.
 
@@ -68,8 +72,22 @@ class _LazyKeys(TyperGroup):
         return [*super().list_commands(ctx), *_key_commands()]
 
 
+class _LazyBaseModels(TyperGroup):
+    """Adds the workers' own commands on base models, which need no service, in the same way."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return super().get_command(ctx, cmd_name) or _base_model_commands().get(cmd_name)
+
+    def list_commands(self, ctx: Any) -> Any:
+        return [*super().list_commands(ctx), *_base_model_commands()]
+
+
 def _key_commands() -> dict[str, Any]:
     return dict(getattr(_commands(_SERVICE).get("key"), "commands", {}))
+
+
+def _base_model_commands() -> dict[str, Any]:
+    return dict(getattr(_commands(_WORKERS).get("base-model"), "commands", {}))
 
 
 def _commands(module: str) -> dict[str, Any]:
@@ -130,6 +148,9 @@ app.add_typer(reports.app, name="report", rich_help_panel=_ROUNDS)
 app.add_typer(reward_models.app, name="reward-model", rich_help_panel=_ROUNDS)
 app.add_typer(jobs.app, name="job", rich_help_panel=_ROUNDS)
 app.add_typer(models.app, name="model", rich_help_panel=_ROUNDS)
+app.add_typer(corpora.app, name="corpus", rich_help_panel=_INITIAL)
+app.add_typer(base_models.app, name="base-model", cls=_LazyBaseModels, rich_help_panel=_INITIAL)
+app.add_typer(evaluations.app, name="evaluation", rich_help_panel=_INITIAL)
 app.command("audit", rich_help_panel=_ROUNDS)(audits.audit)
 app.add_typer(invoices.invoices, name="invoice", rich_help_panel=_MONEY)
 app.add_typer(invoices.receipts, name="receipt", rich_help_panel=_MONEY)

@@ -4,7 +4,10 @@ from types import TracebackType
 from typing import Generic, Self
 
 from client.audits import Audits
+from client.corpora import Corpora
+from client.evaluations import Evaluations
 from client.files import Files
+from client.fine_tuned_models import BaseModels
 from client.http import Connection
 from client.jobs import Jobs
 from client.ledger import Invoices, Receipts, SigningKeys
@@ -30,6 +33,9 @@ class _Resources(Generic[Mode]):
         self.models: Models[Mode] = Models(connection)
         self.audits: Audits[Mode] = Audits(connection)
         self.reward_models: RewardModels[Mode] = RewardModels(connection)
+        self.corpora: Corpora[Mode] = Corpora(connection)
+        self.base_models: BaseModels[Mode] = BaseModels(connection)
+        self.evaluations: Evaluations[Mode] = Evaluations(connection)
         self.quotes: Quotes[Mode] = Quotes(connection)
         self.previews: Previews[Mode] = Previews(connection)
         self.invoices: Invoices[Mode] = Invoices(connection)

@@ -15,6 +15,7 @@ from client.http import Connection
 from client.problems import RequestFailed, Unreachable
 
 _BROKEN_DOWNLOADS = 5
+_NOTHING = f"sha256:{hashlib.sha256().hexdigest()}"
 
 
 class DamagedDownload(TruthtuneError):
@@ -77,6 +78,14 @@ async def fetch_blob(
     on_progress: OnDownload | None = None,
 ) -> None:
     """Like `fetch`, of bytes whose number no record tells."""
+    if digest == _NOTHING:  # of which there is no first byte to ask for
+        return await fetch(
+            connection,
+            url,
+            ModelFile(name=target.name, bytes=0, sha256=digest),
+            target,
+            on_progress,
+        )
     headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
     async with connection.stream(url, headers) as answer:
         length = answer.headers.get("content-range", "").rpartition("/")[2]

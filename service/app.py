@@ -10,8 +10,11 @@ from starlette.concurrency import run_in_threadpool
 
 import service.audit_log.endpoints
 import service.audits.endpoints
+import service.corpora.endpoints
 import service.dashboard
+import service.evaluations.endpoints
 import service.files.endpoints
+import service.fine_tuned_models.endpoints
 import service.groups.endpoints
 import service.health
 import service.jobs.endpoints
@@ -57,6 +60,9 @@ _ROUTERS = (
     service.previews.endpoints.router,
     service.quotes.endpoints.router,
     service.reward_models.endpoints.router,
+    service.corpora.endpoints.router,
+    service.fine_tuned_models.endpoints.router,
+    service.evaluations.endpoints.router,
     service.jobs.endpoints.router,
     service.models.endpoints.router,
     service.playground.endpoints.router,

@@ -104,6 +104,7 @@ def serve(end_with_parent: EndWithParent = False) -> None:
         supervisor.wait_to_begin()
     with current_database() as (settings, _):
         load_vault(settings)  # a bad key ends here, in a line
+        _ = settings.endpoint_list  # and so does a bad list of endpoints
         api = create_app(settings)
     uvicorn.run(api, **uvicorn_options(settings))
 

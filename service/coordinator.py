@@ -70,10 +70,12 @@ def run(
     """Work until `stop` is set; without one, until SIGINT or SIGTERM, then from the main thread.
 
     A job in hand is given back at once, so that another coordinator goes on with it. Raises
-    Unavailable if the sampler that was chosen can't run, or traces can't be sent.
+    Unavailable if the sampler that was chosen can't run, or traces can't be sent, and InvalidInput
+    for a list of endpoints that can't be used, or lacks a key.
     """
     logs.configure()
     _require_sampler(settings)
+    settings.endpoint_list.with_keys()  # later one that is lost fails only what asks there
     tracing = Tracing(settings.otlp_endpoint, "truthtune-coordinator")
     database = Database(settings.resolved_database_url)
     coordinator = Coordinator(
@@ -134,6 +136,7 @@ def _ray_cluster(settings: Settings) -> Cluster:
         sampler=settings.sampler,
         require_gpu=settings.require_gpu,
         shard_base_model=settings.shard_base_model,
+        endpoints=settings.endpoint_list.with_keys_there_are(),
     )
 
 

@@ -43,6 +43,15 @@ DRAWING_RESPONSES: dict[int | str, dict[str, Any]] = DOWNLOAD_RESPONSES | {
 }
 
 
+JSON_LINES = "application/jsonl"
+JSON_LINES_RESPONSES: dict[int | str, dict[str, Any]] = DOWNLOAD_RESPONSES | {
+    200: {
+        "description": "JSON lines; `ETag` and `Repr-Digest` carry their sha256.",
+        "content": {JSON_LINES: {"schema": {"type": "string"}}},
+    }
+}
+
+
 def drawing_response(
     request: Request, artifacts: ArtifactStore, digest: str, filename: str
 ) -> Response:

@@ -38,7 +38,7 @@ def require_job(session: Session, settings: Settings, owner_id: str) -> None:
     count = _count(session, JobRow.id, JobRow.owner_id == owner_id, unfinished)
     if count + 1 > settings.quota_unfinished_jobs:
         _refuse(
-            f"{count} of your reward models, rerankings and previews are not finished",
+            f"{count} of your own jobs are not finished",
             settings.quota_unfinished_jobs,
             "TRUTHTUNE_QUOTA_UNFINISHED_JOBS",
         )

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.endpoints_file import EndpointList
 from service.settings_file import FileSource, read_settings
 
 
@@ -54,8 +55,8 @@ class Settings(BaseSettings):
     quota_unfinished_jobs: int = Field(
         20,
         ge=1,
-        description="Reward models, rerankings, previews of one owner waiting or being made: "
-        "hours of work already.",
+        description="Reward models, rerankings, previews of one owner waiting or being made, the "
+        "operator's corpora, base models, evaluations: hours of work already.",
     )
     quota_keys: int = Field(
         20, ge=1, description="Live keys of one group, or of the operator: one a machine."
@@ -88,6 +89,11 @@ class Settings(BaseSettings):
         "smollm2-135m-instruct,tiny-enumerable,all-minilm-l6-v2",
         description="Base models and encoders that reward models may name, with commas between. "
         "Only what comes with the packages: a group must not make the service read any folder.",
+    )
+    endpoints: Path | None = Field(
+        None,
+        description="TOML file of the endpoints that language models may be asked at, a table "
+        "each; default: none, so that no text leaves the service.",
     )
     ray_address: str | None = Field(
         None, description="An existing Ray cluster; default: a local Ray in the coordinator."
@@ -217,6 +223,11 @@ class Settings(BaseSettings):
     @cached_property
     def reward_base_model_names(self) -> tuple[str, ...]:
         return _parts(self.reward_base_models)
+
+    @cached_property
+    def endpoint_list(self) -> EndpointList:
+        """Raises InvalidInput for a file that can't be used."""
+        return EndpointList.read(self.endpoints)
 
     @cached_property
     def resolved_database_url(self) -> str:

@@ -128,9 +128,10 @@ def collect_artifacts(
     ago, before.
     """
     from dataclasses import asdict
-    from datetime import timedelta
+    from datetime import UTC, datetime, timedelta
 
     from service.collection.collecting import collect
+    from service.collection.leftovers import remove_half_models
     from service.collection.retention import expire_stages
     from service.vault import load_vault
     from workers.artifacts import ArtifactStore
@@ -149,10 +150,15 @@ def collect_artifacts(
             timedelta(hours=older_than),
             dry_run=dry_run,
         )
+        before = datetime.now(UTC) - timedelta(hours=older_than)
+        models = remove_half_models(before, dry_run=dry_run)
     print_answer(
-        {"object": "collection", "dry_run": dry_run, "expired_stages": expired} | asdict(found),
+        {"object": "collection", "dry_run": dry_run, "expired_stages": expired}
+        | asdict(found)
+        | {"half_models": models},
         f"{found.removed} artifacts of {found.removed_bytes} bytes "
-        f"{'would be ' if dry_run else ''}removed, with {found.partials} half-written files; "
+        f"{'would be ' if dry_run else ''}removed, with {found.partials} half-written files, "
+        f"{found.books} books of calls and {models} half-made base models; "
         f"kept {found.named} that are named and {found.young} that are young",
         as_json,
     )

@@ -326,6 +326,47 @@ class PreviewRow(Base):
     created_at: Mapped[datetime]
 
 
+class CorpusRow(Base):
+    """Questions and answers made of documents, the operator's alone; `result` once its job
+    succeeded. `settings` have the latest budget, which a corpus that stopped may be given."""
+
+    __tablename__ = "corpora"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    settings: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+
+
+class FineTunedBaseModelRow(Base):
+    """A base model made here; `result` once its job succeeded, and then rounds may announce it."""
+
+    __tablename__ = "base_models"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    settings: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+
+
+class EvaluationRow(Base):
+    """Models side by side on the same questions, the operator's alone; `result` once its job
+    succeeded."""
+
+    __tablename__ = "evaluations"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    settings: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+
+
 class InvoiceRow(Base):
     """A draft has no number; numbers are gap-free in the order in which invoices are opened."""
 

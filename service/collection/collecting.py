@@ -9,6 +9,7 @@ results of a stage in hand, however long that takes.
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from service.collection.leftovers import remove_books, remove_half_written_calls
 from service.collection.names import named_by_artifacts, named_by_rows, oldest_work
 from service.database import Database
 from service.vault import Vault
@@ -17,13 +18,15 @@ from workers.artifacts import ArtifactStore
 
 @dataclass(frozen=True)
 class Collected:
-    """Numbers of artifacts, and the bytes of those that went, or would go."""
+    """Numbers of artifacts, and the bytes of those that went, or would go; of half-written files,
+    and of books of calls."""
 
     named: int
     young: int
     removed: int
     removed_bytes: int
     partials: int
+    books: int
 
 
 def collect(
@@ -58,5 +61,7 @@ def collect(
         young=sum(blob.digest in kept and blob.digest not in named for blob in listed),
         removed=len(garbage),
         removed_bytes=sum(blob.bytes for blob in garbage),
-        partials=artifacts.remove_partials(before, dry_run=dry_run),
+        partials=artifacts.remove_partials(before, dry_run=dry_run)
+        + remove_half_written_calls(artifacts, before, dry_run=dry_run),
+        books=remove_books(database, artifacts, before, dry_run=dry_run),
     )

@@ -14,12 +14,15 @@ from service.reports.sealing import unseal
 from service.tables import Base, JobRow, JobStageRow, PreviewRow, ReportRow
 from service.vault import Vault
 from workers.artifacts import ArtifactStore
+from workers.own_base_models import listed_files
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DIGEST_BYTES = re.compile(_DIGEST.pattern.encode())
 _DIGEST_LENGTH = 71
 _ROWS_AT_ONCE, _CHUNK_BYTES = 500, 1 << 20
 _LENGTH_BYTES = 8
+_LIST_BYTES = 1 << 20
+"""Of a list of a base model's files at most: a hundred bytes a file."""
 _JSON_BEGINNINGS = b'{["'
 TELL_OF_THE_PAST = frozenset({"idempotency_keys", "webhook_messages", "audit_log"})
 """Tables that say what was answered, sent or done once: nothing is read by a digest in them."""
@@ -63,8 +66,8 @@ def named_by_artifacts(artifacts: ArtifactStore, roots: Iterable[str]) -> set[st
 
 
 def _named_in(artifacts: ArtifactStore, digest: str) -> set[str]:
-    """JSON is read whole, and safetensors' header, where stages keep JSON too; whatever else there
-    is (archives, drawings) names nothing."""
+    """JSON is read whole, and safetensors' header, where stages keep JSON too, and the list of a
+    base model's files; whatever else there is (archives, drawings) names nothing."""
     try:
         blob = artifacts.open(digest)
     except NotFound:  # the digest of something that is no artifact
@@ -75,7 +78,8 @@ def _named_in(artifacts: ArtifactStore, digest: str) -> set[str]:
             return _scan(beginning, blob, None)
         following = blob.read(1)
         if following != b"{":
-            return set()
+            listed = listed_files(beginning + following + blob.read(_LIST_BYTES))
+            return set((listed or {}).values())
         return _scan(following, blob, int.from_bytes(beginning, "little"))
 
 

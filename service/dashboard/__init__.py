@@ -4,12 +4,13 @@ from fastapi import APIRouter, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from service.dashboard import downloads, group, pages, playground, rounds, sign_in
-from service.dashboard.operator import routers
+from service.dashboard.operator import initial_models, routers
 from service.dashboard.sessions import PATH
 
 _ROUTERS = (
     sign_in.router,
     downloads.router,
+    initial_models.drawings,
     *routers.ROUTERS,
     *group.ROUTERS,
     playground.router,

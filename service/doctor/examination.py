@@ -22,6 +22,7 @@ _FIRST: dict[str, Check] = {
     "home": configuration.home,
     "key_secret": secrets.key_secret,
     "seal_key": secrets.seal_key,
+    "endpoints": secrets.endpoints,
     "database": data.database,
 }
 _WITH_DATABASE: dict[str, Check] = {"schema": data.schema, "clock": data.clock}

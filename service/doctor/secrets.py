@@ -17,6 +17,7 @@ from service.database import database_now
 from service.doctor import repository
 from service.doctor.configuration import chmod, open_to_others
 from service.doctor.findings import Installation, Verdict, ok, warning, wrong
+from service.endpoints_file import EndpointList
 from service.groups.repository import find_unrevoked_key
 from service.vault import DamagedSeal, load_vault
 
@@ -42,6 +43,28 @@ def seal_key(subject: Installation) -> Verdict:
     except TruthtuneError as error:
         return wrong(error.message, "put back the seal key from a backup")
     return ok("set by TRUTHTUNE_SEAL_KEY") if subject.settings.seal_key else found
+
+
+def endpoints(subject: Installation) -> Verdict:
+    """The operator's list and the keys that it names; no endpoint is asked."""
+    path = subject.settings.endpoints
+    if path is None:
+        return ok("none: language models are run by this service alone")
+    try:
+        listed = EndpointList.read(path)
+        listed.with_keys()
+    except TruthtuneError as error:
+        said = error.message.removeprefix("TRUTHTUNE_ENDPOINTS: ")
+        return wrong(said, f"mend {path}, or what it names (the coordinator reads the keys)")
+    key_files = [listed.key_path(each.key_file) for each in listed.listed.values() if each.key_file]
+    for file in key_files:
+        if open_to_others(file):
+            return wrong(f"{file} holds a key, and others may read it", chmod(file))
+    for name, each in listed.listed.items():
+        if each.has_key and not each.is_private_way:
+            told = f"[{name}] sends its key unencrypted to {each.url}"
+            return warning(told, "an address that starts with https://, or one of this machine")
+    return ok(f"{len(listed.listed)} in {path}: {', '.join(listed.listed) or 'none'}")
 
 
 def sealed(subject: Installation, session: Session) -> Verdict:

@@ -5,14 +5,28 @@ has those of its reports. Whether a report names the file is sealed in the repor
 while its owner has any report whose round may yet be computed; only that owner is told so.
 """
 
+from collections.abc import Iterator
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from api_schemas.corpora import CorpusCreate
 from api_schemas.errors import Conflict
 from api_schemas.reward_models import PinnedInputs
 from service.auth import Principal
 from service.files import repository
-from service.tables import FileRow, JobRow, PreviewRow, ReportRow, RewardModelRow, RoundRow
+from service.jobs import products
+from service.tables import (
+    CorpusRow,
+    EvaluationRow,
+    FileRow,
+    FineTunedBaseModelRow,
+    JobRow,
+    PreviewRow,
+    ReportRow,
+    RewardModelRow,
+    RoundRow,
+)
 
 _DONE_WITH = ("settled", "cancelled")
 
@@ -23,6 +37,7 @@ def delete_file(session: Session, principal: Principal, file_id: str) -> None:
     needed_by = (
         _announced_round(session, row)
         or _unfinished_reward_model(session, row)
+        or _unfinished_product(session, row)
         or _pending_report(session, row)
         or _unfinished_preview(session, row)
     )
@@ -48,6 +63,33 @@ def _unfinished_reward_model(session: Session, row: FileRow) -> str | None:
         if row.id in PinnedInputs.model_validate(made.pinned).files:
             return f"reward model {made.id} is to be made from it"
     return None
+
+
+def _unfinished_product(session: Session, row: FileRow) -> str | None:
+    """Of a corpus, base model or evaluation that is made, or will never be, the result stands
+    alone; one that failed may be tried again."""
+    found = (each.id for each in _made_from(session, row.owner_id, row.id))
+    return next((f"{id_} is to be made from it" for id_ in found), None)
+
+
+def _made_from(
+    session: Session, owner_id: str, file_id: str
+) -> Iterator[CorpusRow | FineTunedBaseModelRow | EvaluationRow]:
+    for corpus in products.unfinished(session, CorpusRow, owner_id):
+        if file_id in _files_of(CorpusCreate.model_validate(corpus.settings)):
+            yield corpus
+    for model in products.unfinished(session, FineTunedBaseModelRow, owner_id):
+        if model.settings["file_id"] == file_id:
+            yield model
+    for evaluation in products.unfinished(session, EvaluationRow, owner_id):
+        if evaluation.settings["file_id"] == file_id:
+            yield evaluation
+
+
+def _files_of(settings: CorpusCreate) -> set[str | None]:
+    optimized = settings.prompt_optimization
+    pairs = optimized.pairs_file_id if optimized else None
+    return {*settings.document_file_ids, settings.seed_questions_file_id, pairs}
 
 
 def _pending_report(session: Session, row: FileRow) -> str | None:

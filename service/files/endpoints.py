@@ -35,7 +35,11 @@ def create_file(
     number, and nothing of it is kept. Lines of preferences that can be read but not used, such as
     ties, repetitions and empty replies, are counted and listed in `validation`.
 
-    An adapter is a PEFT adapter's safetensors file of finite weights; pickles are refused."""
+    An adapter is a PEFT adapter's safetensors file of finite weights; pickles are refused.
+
+    A document is text or Markdown in UTF-8, or a PDF that holds text: one of scanned pages is
+    refused. Questions are JSONL of `question`; question_answers of `question` and `answer`. These
+    three the operator alone may upload."""
     described = {
         "purpose": upload.purpose,
         "filename": upload.filename,
@@ -82,7 +86,7 @@ def get_file_content(
 @router.delete("/{file_id}", summary="Delete a file", responses=problem_responses(404, 409))
 def delete_file(file_id: FileId, principal: CurrentPrincipal, session: WriteSession) -> FileDeleted:
     """Deletes a file of yours and frees its quota; a Conflict while something may need it: a round
-    that announced it, a reward model not made yet, any report of yours whose round is neither
-    settled nor cancelled."""
+    that announced it, a reward model, corpus, base model or evaluation not made yet, any report of
+    yours whose round is neither settled nor cancelled."""
     deletion.delete_file(session, principal, file_id)
     return FileDeleted(id=file_id)

@@ -10,15 +10,18 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from api_schemas.datasets import DataValidation
-from api_schemas.errors import InvalidInput, TooLarge
+from api_schemas.errors import Forbidden, InvalidInput, TooLarge
 from api_schemas.files import FilePurpose
-from service.auth import CurrentPrincipal
+from service.auth import CurrentPrincipal, Principal
 from service.dependencies import AppState, State
 from service.files.validation import check_content
 
 _CHUNK_BYTES = 1 << 20
 _MAX_FILENAME = 255
 _FIELDS = {"file", "purpose"}
+_OPERATORS_PURPOSES = frozenset({"document", "questions", "question_answers"})
+"""Of what the operator's routes alone take. Reading a document takes computing and memory, which a
+group could use to keep its rivals out before a round closes."""
 
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
@@ -66,7 +69,7 @@ async def _received_upload(request: Request, principal: CurrentPrincipal, state:
     hold up nobody, and an upload without a key is not read."""
     form = await _read_form(request)
     try:
-        return await run_in_threadpool(_check_and_store, form, state)
+        return await run_in_threadpool(_check_and_store, form, principal, state)
     finally:
         await form.close()
 
@@ -86,8 +89,9 @@ async def _read_form(request: Request) -> FormData:
         raise InvalidInput(f"the multipart body can't be read: {error.message}") from None
 
 
-def _check_and_store(form: FormData, state: AppState) -> Upload:
+def _check_and_store(form: FormData, principal: Principal, state: AppState) -> Upload:
     file, purpose = _fields(form)
+    _require_allowed(purpose, principal)
     size, limit = file.size or 0, state.settings.max_upload_bytes
     if size > limit:
         raise TooLarge(
@@ -95,7 +99,7 @@ def _check_and_store(form: FormData, state: AppState) -> Upload:
             param="file",
         )
     filename = _filename(file)
-    content = check_content(purpose, file.file, size)
+    content = check_content(purpose, file.file, size, filename)
     file.file.seek(0)
     digest = state.artifacts.put_stream(_chunks(file.file))
     return Upload(purpose, filename, size, content.lines, content.validation, digest)
@@ -114,6 +118,15 @@ def _fields(form: FormData) -> tuple[UploadFile, FilePurpose]:
         f"purpose must be one of {', '.join(get_args(FilePurpose))}, not {purpose!r}",
         param="purpose",
     )
+
+
+def _require_allowed(purpose: FilePurpose, principal: Principal) -> None:
+    if purpose in _OPERATORS_PURPOSES and not principal.is_operator:
+        raise Forbidden(
+            f"a file of the purpose {purpose} needs a key of the operator; the key sent belongs "
+            "to a group",
+            param="purpose",
+        )
 
 
 def _filename(file: UploadFile) -> str:

@@ -19,6 +19,7 @@ from service.downloads import DRAWING_RESPONSES, drawing_response
 from service.errors import problem_responses
 from service.jobs import events, plots, queue, repository
 from service.jobs.leases import JOB_CANCELLED
+from service.operations.repository import SHOWN_KINDS
 from service.pages import Page
 from service.rounds import lifecycle
 from service.routing import Router
@@ -148,5 +149,5 @@ def _lock_to_change(
 
 def _record(session: Session, principal: Principal, action: str, row: JobRow) -> None:
     """In the audit log, unless the job is its owner's alone to know of."""
-    if row.owner_id is None:
+    if row.owner_id is None or row.kind in SHOWN_KINDS:
         audit.record(session, principal, action, row.id)

@@ -1,7 +1,7 @@
 """Job events: append-only, numbered within the job, read as lists and as a live stream."""
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, aliased
 from api_schemas.base import ListPage
 from api_schemas.ids import new_id
 from api_schemas.jobs import PUBLIC_EVENTS, JobEvent, ProgressEvent
+from api_schemas.language_models import Spent
 from service.auth import Principal
 from service.database import Database
 from service.jobs import repository
@@ -62,6 +63,20 @@ def list_events(
         order_by=events.sequence,
         oldest_first=not newest_first,
     )
+
+
+def latest_spent(session: Session, job_ids: Sequence[str]) -> dict[str, Spent]:
+    """What language models took so far, by job, of the jobs that have told it."""
+    told = JobEventRow.data["spent"].as_string().is_not(None)
+    last = (
+        select(JobEventRow.job_id, func.max(JobEventRow.sequence).label("sequence"))
+        .where(JobEventRow.job_id.in_(job_ids), JobEventRow.type == "stage_progress", told)
+        .group_by(JobEventRow.job_id)
+        .subquery()
+    )
+    of_last = (JobEventRow.job_id == last.c.job_id) & (JobEventRow.sequence == last.c.sequence)
+    rows = session.scalars(select(JobEventRow).join(last, of_last))
+    return {row.job_id: Spent.model_validate(row.data["spent"]) for row in rows}
 
 
 async def follow(

@@ -17,6 +17,9 @@ from sqlalchemy.orm import Session
 
 from api_schemas.jobs import (
     AnyJobInput,
+    BaseModelJobInput,
+    CorpusJobInput,
+    EvaluationJobInput,
     JobInput,
     JobKind,
     PreviewJob,
@@ -64,6 +67,9 @@ _INPUTS: dict[JobKind, type[QueuedJob]] = {
     "reranking": RerankingJobInput,
     "quote": QuoteJobInput,
     "preview": PreviewJob,
+    "corpus": CorpusJobInput,
+    "base_model": BaseModelJobInput,
+    "evaluation": EvaluationJobInput,
 }
 
 

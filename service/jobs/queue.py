@@ -32,6 +32,9 @@ _ASKED_FOR: dict[JobKind, str] = {
     "reranking": "its owner asked for a reranking",
     "quote": "the operator asked for a quote",
     "preview": "its owner asked for a preview",
+    "corpus": "the operator asked for a corpus",
+    "base_model": "the operator asked for a base model",
+    "evaluation": "the operator asked for an evaluation",
 }
 _SUCCESSES: dict[JobKind, str] = {
     "round": "the round is settled",
@@ -40,6 +43,9 @@ _SUCCESSES: dict[JobKind, str] = {
     "reranking": "the responses are in order",
     "quote": "the quote is ready",
     "preview": "the preview is ready",
+    "corpus": "the corpus is ready",
+    "base_model": "the base model is ready",
+    "evaluation": "the evaluation is ready",
 }
 
 
@@ -88,7 +94,7 @@ def request_cancel(session: Session, row: JobRow) -> None:
         finish(session, row, "cancelled", now)
 
 
-def retry(session: Session, row: JobRow) -> None:
+def retry(session: Session, row: JobRow, message: str = "tried again") -> None:
     """Queue a locked job once more; the stages it finished stay finished.
 
     Raises Conflict unless it failed or was cancelled.
@@ -104,7 +110,7 @@ def retry(session: Session, row: JobRow) -> None:
     row.error = None
     row.finished_at = None
     now = database_now(session)
-    events.append(session, row.id, ProgressEvent(type="job_queued", message="tried again"), now)
+    events.append(session, row.id, ProgressEvent(type="job_queued", message=message), now)
 
 
 _ENDINGS: dict[JobStatus, EventType] = {

@@ -3,7 +3,7 @@
 The jobs of audits and quotes are the operator's alone. So are the digests of a round's stages:
 whoever has one can test guesses of what the others reported, for as long as there are reports. The
 jobs of reward models and previews are their owner's alone: before the close, the operator too may
-not know a group's taste.
+not know a group's taste. Those of corpora, base models and evaluations have the operator as owner.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,9 @@ from service.auth import Principal
 from service.pages import PageQuery, fetch_rows, to_page
 from service.rounds import repository as rounds
 from service.tables import (
+    CorpusRow,
+    EvaluationRow,
+    FineTunedBaseModelRow,
     IncentiveAuditRow,
     JobRow,
     JobStageRow,
@@ -33,13 +36,25 @@ from service.tables import (
 
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 _DIGESTS = TypeAdapter(dict[StageName, str])
-_Purpose = IncentiveAuditRow | RewardModelRow | RerankingRow | QuoteRow | PreviewRow
+_Purpose = (
+    IncentiveAuditRow
+    | RewardModelRow
+    | RerankingRow
+    | QuoteRow
+    | PreviewRow
+    | CorpusRow
+    | FineTunedBaseModelRow
+    | EvaluationRow
+)
 _PURPOSES: dict[JobKind, type[_Purpose]] = {
     "audit": IncentiveAuditRow,
     "reward_model": RewardModelRow,
     "reranking": RerankingRow,
     "quote": QuoteRow,
     "preview": PreviewRow,
+    "corpus": CorpusRow,
+    "base_model": FineTunedBaseModelRow,
+    "evaluation": EvaluationRow,
 }
 
 

@@ -24,7 +24,14 @@ from service.tables import (
     WebhookMessageRow,
 )
 
-SHOWN_KINDS: tuple[JobKind, ...] = ("round", "audit", "quote")
+SHOWN_KINDS: tuple[JobKind, ...] = (
+    "round",
+    "audit",
+    "quote",
+    "corpus",
+    "base_model",
+    "evaluation",
+)
 """Of jobs; what the others are for is sealed."""
 SHOWN_STATES: tuple[RoundState, ...] = (
     "open",

@@ -8,6 +8,7 @@ from api_schemas.errors import InvalidInput, TruthtuneError
 from api_schemas.preference_methods import Ensemble, FineTuning
 from api_schemas.reward_models import (
     AdapterSpec,
+    JudgeSpec,
     NamedFile,
     PinnedInputs,
     PreferenceDataSpec,
@@ -24,6 +25,7 @@ from service.reward_models.adapters import check_adapters
 from workers import base_models
 from workers.preferences.splitting import require_splittable
 from workers.rewards import registry
+from workers.rewards.judge import JUDGES
 
 
 def pin(
@@ -46,16 +48,28 @@ def pin(
         reward_models = _reward_models(session, principal, spec)
     named_models = named_base_models(spec)
     _require_allowed(named_models, state.settings.reward_base_model_names)
+    if isinstance(spec, JudgeSpec):
+        listed = state.settings.endpoint_list
+        listed.require(spec.judge, "reward_model.judge", by_group=True)
     if not isinstance(spec, TrainedSpec):
         registry.validate(spec)
-    is_tuned = _tunes_its_base(spec)
-    bases = {name: _base(param, name, is_tuned) for param, name in named_models.items()}
+    must_write = _needs_a_writer(spec)
+    bases = {name: _base(param, name, must_write) for param, name in named_models.items()}
     check_adapters(state.artifacts, spec, sha256s, bases)
     return PinnedInputs(
         files=sha256s,
         base_models={name: base.revision for name, base in bases.items()},
         reward_models=reward_models,
     )
+
+
+def asks_a_judge(state: AppState, principal: Principal, spec: RewardModelSpec) -> bool:
+    """Whether it is a judge, or was made ahead as one. Raises what `pin` does for the latter."""
+    if not isinstance(spec, TrainedSpec):
+        return isinstance(spec, JudgeSpec)
+    with state.database.read() as session:
+        fitted = repository.get_fitted(session, principal, spec.reward_model_id)
+    return fitted.method in JUDGES
 
 
 def _files(
@@ -102,18 +116,19 @@ def _require_allowed(named: Mapping[str, str], allowed: Sequence[str]) -> None:
             )
 
 
-def _tunes_its_base(spec: RewardModelSpec) -> bool:
+def _needs_a_writer(spec: RewardModelSpec) -> bool:
+    """Whether a base model that it names must be one that writes."""
     if not isinstance(spec, PreferenceDataSpec):
-        return isinstance(spec, AdapterSpec)
+        return isinstance(spec, AdapterSpec | JudgeSpec)
     method = spec.method.member if isinstance(spec.method, Ensemble) else spec.method
     return isinstance(method, FineTuning)
 
 
-def _base(param: str, name: str, is_tuned: bool) -> base_models.ResolvedBaseModel:
-    """The base model or encoder. One that is tuned must be a language model."""
+def _base(param: str, name: str, must_write: bool) -> base_models.ResolvedBaseModel:
+    """The base model or encoder. One that is tuned, or judges, must be a language model."""
     try:
         found = base_models.resolve(name)
-        if not (is_tuned and base_models.is_sentence_encoder(found)):
+        if not (must_write and base_models.is_sentence_encoder(found)):
             return found
         reason = "it is a sentence encoder, which only methods on embeddings take"
     except TruthtuneError as error:

@@ -37,6 +37,7 @@ def request_reward_model(
         reward_model=asked.reward_model,
         evaluation_file_id=asked.evaluation_file_id,
         pinned=pinned,
+        owner_id=principal.owner_id,
     )
     job_id = queue.enqueue(session, job, principal.owner_id)
     return repository.add_reward_model(session, principal, job_id, job, asked)

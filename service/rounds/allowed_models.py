@@ -6,18 +6,18 @@ from pathlib import Path
 from api_schemas.errors import InvalidInput
 
 
-def require_allowed(name: str, allowed: Sequence[str]) -> None:
-    """Raises InvalidInput unless `name` is listed, or a path in a folder whose path is.
+def require_allowed(name: str, allowed: Sequence[str], param: str = "base_model") -> None:
+    """Raises InvalidInput (`param`) unless `name` is listed, or a path in a folder whose path is.
 
     Asked before anything is looked for: no name may make the service read a folder, or fetch.
     """
     if name in allowed or _is_in_listed_folder(name, allowed):
         return
     raise InvalidInput(
-        f"base_model {name[:100]!r} is none of those that rounds may announce here: "
+        f"{param} {name[:100]!r} is none of those that rounds may announce here: "
         f"{', '.join(allowed)}; the operator can add to them with TRUTHTUNE_BASE_MODELS",
         code="unknown_base_model",
-        param="base_model",
+        param=param,
     )
 
 

@@ -12,7 +12,7 @@ from service.auth import Operator
 from service.dependencies import State
 from service.files import repository as files
 from service.files.content import read_prompts
-from service.rounds.allowed_models import require_allowed
+from service.fine_tuned_models.resolving import resolve_allowed, unreadable_base_model
 from workers import base_models
 
 
@@ -22,9 +22,9 @@ def _announced(body: RoundCreate, principal: Operator, state: State) -> Announce
         file = files.get_own_file(
             session, principal, body.prompts_file_id, "prompts", param="prompts_file_id"
         )
-    require_allowed(body.base_model, state.settings.base_model_names)
+    resolved = resolve_allowed(state, body.base_model)
     prompts = [line.prompt for line in read_prompts(state.artifacts, file.sha256)]
-    resolved = _resolve(body.base_model, prompts, body.generation.max_new_tokens)
+    _require_context(resolved, prompts, body.generation.max_new_tokens)
     return Announcement(
         **body.model_dump(), base_model_revision=resolved.revision, prompts_sha256=file.sha256
     )
@@ -53,17 +53,13 @@ def require_grid_fits(announcement: Announcement, registered: int) -> None:
         )
 
 
-def _resolve(name: str, prompts: list[str], max_new_tokens: int) -> base_models.ResolvedBaseModel:
-    """The model, with a context that the prompts fit into."""
+def _require_context(
+    resolved: base_models.ResolvedBaseModel, prompts: list[str], max_new_tokens: int
+) -> None:
+    """Raises InvalidInput unless the prompts fit into the model's context."""
     try:
-        resolved = base_models.resolve(name)
         base_models.check_prompts(resolved, prompts, max_new_tokens)
     except TruthtuneError:
         raise
     except Exception as error:  # whatever lies there is foreign, and tokenizers raises just this
-        raise InvalidInput(
-            f"base_model {name[:100]!r} can't be read: {type(error).__name__}: {error}",
-            code="unknown_base_model",
-            param="base_model",
-        ) from error
-    return resolved
+        raise unreadable_base_model(resolved.name, "base_model", error) from error

@@ -28,7 +28,7 @@ State = Annotated[
 ]
 
 
-@router.post("", status_code=201, summary="Announce a round", responses=problem_responses(404))
+@router.post("", status_code=201, summary="Announce a round", responses=problem_responses(404, 409))
 def create_round(principal: Operator, announcement: Announced, idempotent: Idempotent) -> Round:
     """Makes a draft that only the operator sees: the announcement with the digests of the base
     model and the prompts, which never change again. Open it next. Operator only."""

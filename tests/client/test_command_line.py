@@ -12,6 +12,7 @@ from client_support import RunningService
 from typer.testing import CliRunner
 
 from client import Truthtune, cli
+from client.commands.base_models import app as base_models_app
 from client.commands.keys import app as keys_app
 
 HEAVY = ("fastapi", "sqlalchemy", "torch", "ray", "transformers", "numpy", "service", "workers")
@@ -155,9 +156,13 @@ def test_no_name_stands_for_two_commands() -> None:
     own = {added.name for added in (*groups, *commands)}
     mounted = [name for module in cli._MOUNTED for name in cli._commands(module)]
     assert len(mounted) == len(set(mounted))
-    assert own & set(mounted) == {"key"}  # one group, with the commands of both
+    assert own & set(mounted) == {"base-model", "key"}  # one group, with the commands of both
     keys = {command.name or command.callback.__name__ for command in keys_app.registered_commands}
     assert keys.isdisjoint(cli._key_commands())
+    bases = {
+        command.name or command.callback.__name__ for command in base_models_app.registered_commands
+    }
+    assert bases.isdisjoint(cli._base_model_commands())
 
 
 def test_the_keys_of_both_are_listed_once() -> None:

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from api_schemas.datasets import PreferenceLine, PromptLine, parse_jsonl
+from api_schemas.corpora import CorpusCreate
+from api_schemas.datasets import PreferenceLine, PromptLine, QuestionAnswerLine, parse_jsonl
+from api_schemas.evaluations import EvaluationCreate
+from api_schemas.fine_tuned_models import BaseModelCreate
 from api_schemas.rounds import RoundCreate
+from client.demo import textbook
 from client.demo.service_process import DemoService, ServiceFailed
 from client.demo.settings import SMOLLM2, TINY, DemoRound
 
@@ -38,6 +42,25 @@ def test_the_preferences_are_200_different_pairs_over_20_prompts() -> None:
     assert len({pair.prompt for pair in pairs}) >= 20
     chosen, rejected = {pair.chosen for pair in pairs}, {pair.rejected for pair in pairs}
     assert chosen.isdisjoint(rejected)
+
+
+def test_what_the_textbooks_demo_asks_for_is_valid_and_its_texts_are_there() -> None:
+    file_id, corpus_id = "file_" + "0" * 26, "corp_" + "0" * 26
+    optimization = textbook.OPTIMIZATION | {"pairs_file_id": file_id}
+    CorpusCreate.model_validate(
+        textbook.CORPUS | {"document_file_ids": [file_id], "prompt_optimization": optimization}
+    )
+    BaseModelCreate.model_validate(
+        {"name": "any", "corpus_id": corpus_id, "method": textbook.FINE_TUNING}
+    )
+    models = [{"type": "base_model", "base_model": textbook.BASE_MODEL}]
+    EvaluationCreate.model_validate(
+        textbook.EVALUATION | {"models": models, "corpus_id": corpus_id}
+    )
+    RoundCreate.model_validate({"base_model": "any", "prompts_file_id": file_id} | textbook.ROUND)
+    assert textbook.TEXTBOOK.read_text().startswith("# ")
+    pairs = parse_jsonl(textbook.PAIRS.open("rb"), QuestionAnswerLine)
+    assert len(pairs) >= textbook.OPTIMIZATION["pairs"]
 
 
 def test_a_service_that_cannot_start_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from client_support import Answer, RunningService, Script
 from test_every_command import COMMANDS
 from typer.testing import CliRunner
 
-from api_schemas import examples
+from api_schemas import corpus_examples, examples
 from api_schemas.reports import ReportPut
 from api_schemas.reward_models import PreferenceDataSpec
 from api_schemas.rounds import RoundCreate
@@ -21,7 +21,10 @@ LOOKING = {"list", "show", "messages", "payments", "credit-notes", "outcome", "c
 
 BY_OPERATOR = (
     "audit-log",
+    "base-model list",
+    "corpus list",
     "db check",
+    "evaluation list",
     "group list",
     "invoice list",
     "job list",
@@ -47,11 +50,23 @@ BY_GROUP = (
 )
 """With the names of ids for arguments."""
 
-MAY_BE_EMPTY = ("invoice list", "model list", "receipt list", "signing-key list")
-"""Without a settlement there is none, unless another module made some."""
+MAY_BE_EMPTY = (
+    "base-model list",
+    "corpus list",
+    "evaluation list",
+    "invoice list",
+    "model list",
+    "receipt list",
+    "signing-key list",
+)
+"""Without a settlement, or a coordinator, there is none, unless another module made some."""
 
 LISTED = {"first_id": None, "last_id": None, "has_more": False, "object": "list"}
 SCRIPTED: dict[str, dict[str, Any]] = {
+    "base-model show": corpus_examples.BASE_MODEL,
+    "corpus history": corpus_examples.PROMPT_HISTORY,
+    "corpus show": corpus_examples.CORPUS,
+    "evaluation show": corpus_examples.EVALUATION,
     "invoice credit-notes": LISTED | {"data": [examples.CREDIT_NOTE]},
     "invoice payments": LISTED | {"data": [examples.PAYMENT]},
     "invoice show": examples.INVOICE,
@@ -59,7 +74,7 @@ SCRIPTED: dict[str, dict[str, Any]] = {
     "round certificate": examples.CERTIFICATE,
     "round outcome": examples.OUTCOME,
 }
-"""What the service says of things that come with a settlement."""
+"""What the service says of things that come with a settlement, or another job's end."""
 
 
 def printed(url: str, key: str, *arguments: str, **variables: str) -> Any:

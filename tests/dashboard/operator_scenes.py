@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from corpus_scenes import made_of_documents
 from route_scenes import train_next
 from scenes import add_closed_round, announcement, claim, publish, queue_audit, settle_next
 from site_scenes import Site
@@ -97,6 +98,12 @@ def _step(held: Claim, kind: str, step: int) -> ProgressEvent:
     return ProgressEvent.model_validate(
         {"type": kind, "message": f"step {step} of 12", "data": data}
     )
+
+
+def make_initial_model(site: Site) -> dict[str, str]:
+    """The ids of a corpus, a base model and an evaluation, all three made."""
+    with site.api() as api:
+        return made_of_documents(api, site.state)
 
 
 def draft_round(site: Site, **changes: Any) -> str:

@@ -10,6 +10,7 @@ OPERATORS = {
     "/invoices": "There is no invoice yet",
     "/ledger": "Nothing was posted yet",
     "/models": "There is no model yet",
+    "/initial-models": "There is no corpus yet",
     "/playground": "There is no tuned model yet.",
     "/audit-log?action=round.opened": "No entry is of that kind.",
 }

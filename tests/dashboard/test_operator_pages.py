@@ -5,14 +5,18 @@ from collections.abc import Callable
 
 import pytest
 from browsing import DESK, PHONE, SCREENSHOTS, Tab
+from corpus_scenes import create_corpus, tell_spent
 from fastapi.routing import APIRoute
-from operator_scenes import draft_round, run_round, settle_round
+from operator_scenes import draft_round, make_initial_model, run_round, settle_round
 from playwright.sync_api import expect
+from scenes import claim
 from site_scenes import Person, Site, hidden_field
 from support import add_key
 
+from api_schemas.rounds import RoundFailure
 from service.dashboard import rounds
 from service.dashboard.operator import round_form, routers
+from service.jobs import leases
 
 OpenTab = Callable[..., Tab]
 
@@ -30,6 +34,10 @@ PAGES = {
     "/invoices/{invoice_id}": "Invoice no. 1 open",
     "/ledger": "Ledger",
     "/models": "Models",
+    "/initial-models": "Initial models",
+    "/initial-models/corpora/{corpus_id}": "Rain succeeded",
+    "/initial-models/base-models/{base_model_id}": "Rain succeeded",
+    "/initial-models/evaluations/{evaluation_id}": "Rain succeeded",
     "/keys": "Groups and keys",
     "/audit-log": "Audit log",
 }
@@ -47,11 +55,15 @@ def ids(site: Site) -> dict[str, str]:
     books = settle_round(site, groups)
     held = run_round(site, groups)
     draft_id = draft_round(site, name="Draft of spring")
-    return vars(books) | {
-        "draft_id": draft_id,
-        "running_id": held.job.round_id,
-        "running_job_id": held.job_id,
-    }
+    return (
+        vars(books)
+        | make_initial_model(site)
+        | {
+            "draft_id": draft_id,
+            "running_id": held.job.round_id,
+            "running_job_id": held.job_id,
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -245,9 +257,33 @@ def test_a_part_that_is_polled_ends_with_its_job(browser: Person, ids: dict[str,
         assert (ended.status_code, ended.headers["HX-Refresh"]) == (286, "true")
 
 
+def test_a_corpus_that_is_made_tells_what_it_has_spent_until_it_has_ended(
+    site: Site, browser: Person, ids: dict[str, str]
+) -> None:
+    with site.api() as api:
+        made = create_corpus(api, name="Snow", budget={"max_tokens": 1000})
+    held = claim(site.state.database, lease_seconds=3600)
+    tell_spent(site.state, held, prompt_tokens=300, completion_tokens=50)
+    at = f"/initial-models/corpora/{made['id']}"
+    for part in (at, f"{at}/live"):
+        shown = browser.get(part)
+        assert (shown.status_code, "350 of 1,000 tokens" in shown.text) == (200, True)
+    ended = browser.get(f"/initial-models/corpora/{ids['corpus_id']}/live")
+    assert (ended.status_code, ended.headers["HX-Refresh"]) == (286, "true")
+    with site.state.database.write() as session:
+        leases.fail(session, held, RoundFailure(code="budget_exhausted", message="used up"))
+    stopped = browser.get(at).text
+    assert "budget_exhausted" in stopped
+    assert f"truthtune corpus resume {made['id']}" in stopped
+
+
 def test_drawings_and_downloads_come_as_the_api_gives_them(
     site: Site, browser: Person, ids: dict[str, str]
 ) -> None:
+    corpus, base, evaluation = (
+        ids[name] for name in ("corpus_id", "base_model_id", "evaluation_id")
+    )
+    weights = "checkpoints/6/adapter_model.safetensors"
     paths = {
         f"/models/{ids['model_id']}/adapter.zip": f"/v1/models/{ids['model_id']}/adapter.zip",
         f"/audits/{ids['audit_id']}/plot.svg": f"/v1/audits/{ids['audit_id']}/plot.svg",
@@ -255,6 +291,12 @@ def test_drawings_and_downloads_come_as_the_api_gives_them(
             f"/v1/jobs/{ids['job_id']}/plots/reward_drift.svg"
         ),
         f"/rounds/{ids['round_id']}/pool": f"/v1/rounds/{ids['round_id']}/pool",
+        f"/initial-models/corpora/{corpus}/plot.svg": f"/v1/corpora/{corpus}/plot",
+        f"/initial-models/corpora/{corpus}/lines.jsonl": f"/v1/corpora/{corpus}/lines",
+        f"/initial-models/base-models/{base}/{weights}": f"/v1/base-models/{base}/{weights}",
+        f"/initial-models/evaluations/{evaluation}/answers.jsonl": (
+            f"/v1/evaluations/{evaluation}/answers"
+        ),
     }
     with site.api() as api:
         for page, path in paths.items():

@@ -24,6 +24,19 @@ NOT_RUN = {
     ): "the tests are installed",
     ("docs/how-to/gpu-cluster.md", "export RAY_AUTH_MODE=token"): "it is for the cluster below",
     (
+        "docs/how-to/textbook.md",
+        'export TRUTHTUNE_ENDPOINTS="$PWD/endpoints.toml"',
+    ): "its key and its endpoint are not there",
+    ("docs/how-to/textbook.md", "cat > corpus.json <<'END'"): "minutes of a language model; "
+    "`make demo-corpus` takes the same steps, test_corpus_runs.py with a scripted endpoint",
+    ("docs/how-to/textbook.md", "CORPUS=corp_…  # as `truthtune corpus list` says"): "the same",
+    ("docs/how-to/textbook.md", "BASE_MODEL=bm_…  # as `truthtune base-model list` says"): "the "
+    "same",
+    (
+        "docs/how-to/textbook.md",
+        'truthtune evaluation create --name "Before and after" --corpus "$CORPUS" \\',
+    ): "the same",
+    (
         "docs/how-to/gpu-cluster.md",
         "ray start --head --port 6379",
     ): "the machines of a cluster, and "

@@ -13,7 +13,18 @@ from first_service import running_service, shell
 from pages import ROOT, Block, blocks, runnable
 
 README = (ROOT / "README.md").read_text()
-TARGETS = ("setup", "demo", "serve", "test", "test-slow", "lint", "bench", "docs", "incentives")
+TARGETS = (
+    "setup",
+    "demo",
+    "demo-corpus",
+    "serve",
+    "test",
+    "test-slow",
+    "lint",
+    "bench",
+    "docs",
+    "incentives",
+)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 

@@ -9,6 +9,8 @@ from processes import Processes
 from api_schemas.audits import Audit
 from api_schemas.errors import Conflict, Forbidden
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_audit_replays_a_settled_round_and_its_gains_reach_the_certificate(
     processes: Processes, people: People, undisturbed: SettledRound, tmp_path: Path

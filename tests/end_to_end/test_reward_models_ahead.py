@@ -14,6 +14,7 @@ from api_schemas.reward_models import RewardModel, TrainedSpec
 from client import Truthtune
 from workers.rewards.registry import FittedRewardModel
 
+pytestmark = pytest.mark.slow
 LIKED, DISLIKED = ("red", "red sun", "sun red", "red red"), ("blue", "rain", "green rain")
 RAIN = LexicalSpec.model_validate(
     {"type": "lexical", "features": [{"type": "keywords", "words": ["rain"]}]}

@@ -156,11 +156,11 @@ def mutated(original: bytes, chance: random.Random) -> bytes:
 def read_mutations(kind: str, files: int, seed: int) -> Counter[str]:
     purpose, original = FILES[kind]
     chance, found = random.Random(seed), Counter[str]()
-    check_content(purpose, io.BytesIO(original), len(original))  # type: ignore[arg-type]
+    check_content(purpose, io.BytesIO(original), len(original), "file")  # type: ignore[arg-type]
     for _ in range(files):
         data = mutated(original, chance)
         try:
-            check_content(purpose, io.BytesIO(data), len(data))  # type: ignore[arg-type]
+            check_content(purpose, io.BytesIO(data), len(data), "file")  # type: ignore[arg-type]
             found["accepted"] += 1
         except InvalidInput:
             found["refused"] += 1

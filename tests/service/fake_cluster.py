@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from corpus_scenes import left_by_last_stage
 from preview_scenes import previewed, quoted
 from reward_model_scenes import fitted, reranked
 from scenes import (
@@ -74,6 +75,8 @@ class FakeCluster:
         return self._artifact(stage, job)
 
     def _artifact(self, stage: StageName, job: AnyJobInput) -> str:
+        if (left := left_by_last_stage(self.artifacts, job)) is not None:
+            return left
         if isinstance(job, RerankingJobInput):
             return self.artifacts.put_json(reranked(job).model_dump(mode="json"))
         if isinstance(job, QuoteJobInput):

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import schemathesis
+from corpus_scenes import LOCAL, made_of_documents
 from reward_model_scenes import publish_next, ready, rerank
 from route_scenes import train_next
 from scenes import claim, publish, queue_audit, queue_job, settle_next
@@ -100,6 +101,14 @@ class Live:
         if path == "/v1/reward-models":
             body.pop("evaluation_file_id", None)
             return True
+        if path == "/v1/corpora" and isinstance(body.get("document_file_ids"), list):
+            body |= {"document_file_ids": [self.ids["document_id"]], "generators": [LOCAL]}
+            body |= {"teacher": LOCAL, "replay_of": None, "seed_questions_file_id": None}
+            body.pop("prompt_optimization", None)
+            return True
+        if path in ("/v1/base-models", "/v1/evaluations") and "name" in body:
+            body |= {"file_id": self.ids["pairs_id"], "corpus_id": None}
+            return True
         if path == "/v1/rounds":
             if isinstance(body.get("prompts_file_id"), str):
                 body["prompts_file_id"] = self.ids["prompts_file_id"]
@@ -121,6 +130,9 @@ _AIMED_PREFIXES = (
     "/v1/rerankings/",
     "/v1/invoices/",
     "/v1/webhook-endpoints/",
+    "/v1/corpora/",
+    "/v1/base-models/",
+    "/v1/evaluations/",
 )
 
 
@@ -158,6 +170,7 @@ def _set_scene(base_url: str, state: AppState) -> Live:
         publish_next(state)
         hook = client.post("/v1/webhook-endpoints", json={"url": "https://example.org/hook"})
         ids["webhook_endpoint_id"] = hook.json()["id"]
+        ids |= made_of_documents(client, state)
     ids["settled_round_id"], ids["audit_id"] = _set_audited_scene(state)
     with state.database.read() as session:
         ids["invoice_id"] = session.scalars(select(InvoiceRow.id)).first() or ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
+from corpus_scenes import LOCAL, made_of_documents
 from fastapi import FastAPI
 from preview_scenes import preview, quote
 from preview_scenes import publish_next as publish_next_of_these
@@ -67,6 +68,10 @@ class Scene:
 
     def _named(self, route: str) -> dict[str, str]:
         """What a body names that differs from scene to scene."""
+        if route == "POST /v1/corpora":
+            return {"document_file_ids": [self.ids["document_id"]]}  # type: ignore[dict-item]
+        if route in ("POST /v1/base-models", "POST /v1/evaluations"):
+            return {"file_id": self.ids["pairs_id"]}
         if route == "POST /v1/rounds":
             return {"prompts_file_id": self.ids["prompts_file_id"]}
         if route.endswith("/completions"):
@@ -86,6 +91,14 @@ _JSON: dict[str, dict[str, Any]] = {
     "POST /v1/rounds/{round_id}/audits": {},
     "POST /v1/reward-models": {"name": "Spring", "reward_model": LEXICAL},
     "POST /v1/reward-models/{reward_model_id}/rerankings": {"items": ITEMS},
+    "POST /v1/corpora": {"name": "Rain", "generators": [LOCAL], "teacher": LOCAL},
+    "POST /v1/corpora/{corpus_id}/resume": {"budget": {}},
+    "POST /v1/evaluations/{evaluation_id}/resume": {"budget": {}},
+    "POST /v1/base-models": {"name": "Rain", "base_model": "tiny-enumerable"},
+    "POST /v1/evaluations": {
+        "name": "Rain",
+        "models": [{"type": "base_model", "base_model": "tiny-enumerable"}],
+    },
     "POST /v1/chat/completions": {"messages": [{"role": "user", "content": "red"}]},
     "POST /v1/completions": {"prompt": "red"},
     "POST /v1/invoices/{invoice_id}/payments": {"amount_micro_units": 1, "reference": "a transfer"},
@@ -114,6 +127,7 @@ def set_scene(app: FastAPI, client: TestClient, state: RoundState) -> Scene:
     ]
     ids["quote_id"] = quote(operator, ids["round_id"])["id"]
     publish_next_of_these(held)
+    ids |= made_of_documents(operator, held)
     _bring_to(state, held, operator, own, ids["round_id"])
     ids |= _ids_of_rows(held, ids["group_id"])
     held.database.__class__ = _Undone

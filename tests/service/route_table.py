@@ -59,6 +59,11 @@ def operators(status: int | Cell) -> Line:
     return each(status, 403, 403)
 
 
+def owned_by_operator(status: int | Cell) -> Line:
+    """A group is not told that there is such a thing."""
+    return each(status, 404, 404)
+
+
 def owners(status: int | Cell) -> Line:
     """Nobody else, the operator included, is told that there is such a thing."""
     return each(404, status, 404)
@@ -139,6 +144,27 @@ TABLE: dict[str, Line] = {
     "POST /v1/reward-models/{reward_model_id}/rerankings": owners(201),
     "GET /v1/reward-models/{reward_model_id}/rerankings": owners(200),
     "GET /v1/rerankings/{reranking_id}": owners(200),
+    "POST /v1/corpora": operators(201),
+    "GET /v1/corpora": operators(200),
+    "GET /v1/corpora/{corpus_id}": operators(200),
+    "POST /v1/corpora/{corpus_id}/resume": operators(409),  # it is made
+    "GET /v1/corpora/{corpus_id}/lines": operators(200),
+    "GET /v1/corpora/{corpus_id}/holdout": operators(200),
+    "GET /v1/corpora/{corpus_id}/calls": operators(200),
+    "GET /v1/corpora/{corpus_id}/history": operators(200),
+    "GET /v1/corpora/{corpus_id}/plot": operators(200),
+    "POST /v1/base-models": operators(201),
+    "GET /v1/base-models": operators(200),
+    # Groups see those that an opened round starts from.
+    "GET /v1/base-models/{base_model_id}": owned_by_operator(200),
+    "GET /v1/base-models/{base_model_id}/plot": owned_by_operator(200),
+    "GET /v1/base-models/{base_model_id}/checkpoints/{step}/{name}": owned_by_operator(200),
+    "POST /v1/evaluations": operators(201),
+    "GET /v1/evaluations": operators(200),
+    "GET /v1/evaluations/{evaluation_id}": operators(200),
+    "POST /v1/evaluations/{evaluation_id}/resume": operators(409),  # it is made
+    "GET /v1/evaluations/{evaluation_id}/answers": operators(200),
+    "GET /v1/evaluations/{evaluation_id}/calls": operators(200),
     "GET /v1/jobs": all_keys(200),
     "GET /v1/jobs/{job_id}": all_keys(HAS_JOB),
     "GET /v1/jobs/{job_id}/events": all_keys(HAS_JOB),

@@ -9,6 +9,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from corpus_scenes import create_corpus, create_evaluation, finish_next, pairs
 from fake_cluster import DRIFT, FakeCluster, running, status, until
 from scenes import (
     claim,
@@ -23,6 +24,7 @@ from typer.testing import CliRunner
 from service.cli import app as command
 from service.collection import collecting
 from service.collection.collecting import Collected, collect
+from service.collection.leftovers import remove_half_models
 from service.collection.retention import expire_stages
 from service.dependencies import AppState
 from service.jobs import leases
@@ -99,6 +101,19 @@ def test_artifacts_are_followed_through_json_and_through_tensors(
     found = collected(state)
     assert (found.named, found.removed) == (3, 1)  # what was uploaded is named no longer
     assert artifacts.get(model) == b"the model's bytes"
+
+
+def test_the_files_of_a_base_model_made_here_are_followed_through_their_list(
+    operator: TestClient, state: AppState
+) -> None:
+    weights = state.artifacts.put(b"weights")
+    listing = f"model.safetensors {weights.removeprefix('sha256:')}\n"
+    revision = state.artifacts.put(listing.encode())
+    upload_jsonl(operator, "prompts", [{"prompt": "hi"}])
+    with state.database.write() as session:
+        session.execute(update(FileRow).values(sha256=revision))
+    assert collected(state).named == 2
+    assert state.artifacts.exists(weights)
 
 
 def test_a_digest_across_two_chunks_is_found(state: AppState, operator: TestClient) -> None:
@@ -194,6 +209,47 @@ def test_half_written_files_of_killed_processes_go_once_they_are_old(state: AppS
     assert left.exists()
     assert collected(state).partials == 1
     assert not left.exists()
+
+
+def test_calls_go_once_their_corpus_is_made_or_unknown_and_judges_calls_never(
+    operator: TestClient, state: AppState
+) -> None:
+    made = create_corpus(operator)["id"]
+    finish_next(state)
+    evaluation = create_evaluation(operator, file_id=pairs(operator))["id"]
+    unknown = "corp_" + "0" * 26
+    calls = Path(state.artifacts.url) / "calls"
+    for book in (made, unknown, evaluation, "judge-1", "rm_1"):
+        (calls / book).mkdir(parents=True)
+        (calls / book / "a.json").write_bytes(b"a call")
+        (calls / book / ".partial-killed").write_bytes(b"half a c")
+    young = collected(state, now=datetime.now(UTC))
+    assert (young.books, young.partials) == (0, 0)
+    counted = collected(state, dry_run=True)
+    assert (counted.books, counted.partials) == (2, 5)
+    assert len(list(calls.iterdir())) == 5
+    found = collected(state)
+    assert (found.books, found.partials) == (2, 5)
+    left = {path.relative_to(calls) for path in calls.rglob("*") if path.is_file()}
+    assert left == {Path(book, "a.json") for book in (evaluation, "judge-1", "rm_1")}
+
+
+def test_half_made_models_go_after_a_day_and_whole_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUTHTUNE_MODEL_CACHE", str(tmp_path))
+    then = time.time() - 2 * DAY.total_seconds()
+    for name in (".fetching-old", ".converting-old", "bm_whole", ".fetching-new", ".fetching-on"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_bytes(b"x")
+        for path in (tmp_path / name / "weights", tmp_path / name):
+            if name != ".fetching-new":
+                os.utime(path, (then, then))
+    os.utime(tmp_path / ".fetching-on" / "weights")  # written to just now
+    assert remove_half_models(datetime.now(UTC), dry_run=True) == 2
+    assert remove_half_models(datetime.now(UTC), dry_run=False) == 2
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"bm_whole", ".fetching-new", ".fetching-on"}
 
 
 def test_checkpoints_of_trainings_are_no_blobs(state: AppState) -> None:

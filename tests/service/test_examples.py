@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api_schemas import examples
+from api_schemas import corpus_examples, examples
 from api_schemas.amounts import payment_micro_units
 from api_schemas.base import Schema
 from api_schemas.commitments import PathStep, commitment, root_of_path
@@ -107,6 +107,18 @@ def test_the_examples_figures_follow_from_one_another() -> None:
     assert world["welfare"] == line["others_welfare_with"] + line["size"] * line["valuation"]
     assert world["optimality_gap"] == world["welfare_optimum"] - world["welfare"]
     assert outcome["certificate"]["largest_gain"] == world["optimality_gap"]
+
+
+def test_the_examples_prompt_history_is_scored_by_the_formula() -> None:
+    history = corpus_examples.PROMPT_HISTORY
+    (candidate,) = history["candidates"]
+    (judged,) = candidate["judged"]
+    longer = len(judged["answer"]) / len(judged["reference"]) - 1
+    assert judged["length_penalty"] == history["alpha"] * longer
+    scores = [each["score"] for each in judged["criteria"]]
+    assert judged["judge_score"] == sum(scores) / len(scores)
+    assert judged["score"] == judged["judge_score"] - judged["length_penalty"]
+    assert candidate["score"] == judged["score"]
 
 
 def test_the_examples_of_an_audit_follow_from_its_own_figures() -> None:

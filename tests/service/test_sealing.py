@@ -11,6 +11,9 @@ from support import PAIRS, MakeGroup, OpenRound, report_body, upload_jsonl
 
 PREFIXES = {
     "audit_id": "aud",
+    "base_model_id": "bm",
+    "corpus_id": "corp",
+    "evaluation_id": "evl",
     "file_id": "file",
     "group_id": "grp",
     "invoice_id": "inv",
@@ -126,7 +129,7 @@ def _all_answers(app: FastAPI, client: TestClient, round_id: str) -> dict[str, A
     for path, operations in app.openapi()["paths"].items():
         if "get" not in operations or path == "/metrics":
             continue
-        url = path.replace("{round_id}", round_id).replace("{name}", "name")
+        url = path.replace("{round_id}", round_id).replace("{name}", "name").replace("{step}", "1")
         url = re.sub(r"\{(\w+)\}", lambda found: f"{PREFIXES[found[1]]}_{'0' * 26}", url)
         answer = client.get(url)
         headers = {name: value for name, value in answer.headers.items() if name not in OF_ONE}

@@ -9,7 +9,7 @@ from fake_cluster import FakeCluster, invoices, job_row, round_of, running, stat
 from scenes import event_types, queue_job
 from sqlalchemy import select
 
-from api_schemas.errors import ClusterUnfit
+from api_schemas.errors import ClusterUnfit, EndpointUnavailable
 from service.database import Database
 from service.jobs import queue
 from service.rounds import lifecycle
@@ -18,6 +18,7 @@ from service.tables import JobEventRow, JobRow, RoundRow
 
 AWAY = ClusterUnfit("no Ray answers at TRUTHTUNE_RAY_ADDRESS 'head:6379': Connection refused")
 NO_GPU = ClusterUnfit("TRUTHTUNE_REQUIRE_GPU is true, and no node has a GPU", code="no_gpu")
+NO_REPLY = EndpointUnavailable("a judge's endpoint gives no replies for now (status 503)")
 
 
 @dataclass
@@ -32,7 +33,7 @@ class UnfitCluster(FakeCluster):
             raise AWAY
 
 
-@pytest.mark.parametrize("unfit", [AWAY, NO_GPU], ids=lambda unfit: unfit.code)
+@pytest.mark.parametrize("unfit", [AWAY, NO_GPU, NO_REPLY], ids=lambda unfit: unfit.code)
 def test_a_job_that_finds_no_fit_cluster_ends_by_name_and_a_retry_settles(
     database: Database,
     quick: Settings,

@@ -16,7 +16,6 @@ from api_schemas.jobs import (
     ReportInput,
     stages_of,
 )
-from api_schemas.lexical import LexicalSpec
 from api_schemas.outcomes import Valued
 from api_schemas.rounds import Announcement
 from workers import base_models, tiny_model
@@ -141,7 +140,7 @@ def _job(
         ReportInput(
             group_id=group_id,
             size=size,
-            reward_model=LexicalSpec.model_validate(taste),
+            reward_model=taste,
             report_digest=sha256_of(canonical_json(taste)),
         )
         for group_id, size, taste in zip(GROUP_IDS, sizes, tastes, strict=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import TinyRound
+from scripted_endpoint import KEY, MODEL, NAME, scripted_endpoint
 
 from api_schemas.errors import InvalidInput, RoundFailed
 from api_schemas.jobs import RerankingJobInput, RewardModelJobInput
@@ -91,6 +92,36 @@ def test_a_reward_model_is_made_and_used_on_the_cluster(
     broken = model.model_copy(update={"reward_model": spec})
     with pytest.raises(InvalidInput, match="RE2 refuses"):
         cluster.run_stage("fit_reward_model", broken, {}, made.events.append, lambda: False)
+
+
+def test_a_judge_is_asked_by_the_clusters_tasks_and_its_key_is_left_nowhere(
+    cluster: Cluster, artifacts_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = TinyRound(Path(artifacts_url))
+    judge = {"type": "endpoint", "endpoint": NAME, "model": MODEL}
+    spec = {"type": "judge", "judge": judge, "criteria": "Words of the sky."}
+    job = RewardModelJobInput(
+        reward_model_id="rm_" + "b" * 26,
+        reward_model=spec,
+        evaluation_file_id=None,
+        pinned=PinnedInputs(),
+    )
+    with scripted_endpoint("It may be.\nScore: 3") as endpoint:
+        monkeypatch.setattr(cluster, "endpoints", (endpoint.access(groups_may_use=True),))
+        left = cluster.run_stage("fit_reward_model", job, {}, made.events.append, lambda: False)
+        fitted = FittedResult.model_validate(made.artifacts.get_json(left))
+        endpoint.script = lambda asked: f"Look.\nScore: {9 if 'sun' in asked.last else 2}"
+        items = [{"prompt": "p", "responses": ["red", "sun"]}]
+        reranking = RerankingJobInput(
+            reranking_id="rrk_" + "b" * 26, fitted=fitted.model, items=items
+        )
+        left = cluster.run_stage("rerank", reranking, {}, made.events.append, lambda: False)
+        assert {asked.headers["authorization"] for asked in endpoint.asked} == {f"Bearer {KEY}"}
+    (found,) = RerankedResult.model_validate(made.artifacts.get_json(left)).result
+    assert (found.order, found.scores) == ([1, 0], [2.0, 9.0])
+    assert "endpoint" not in f"{made.events}"
+    files = [path for path in Path(artifacts_url).rglob("*") if path.is_file()]
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
 
 
 def test_an_error_of_a_stage_comes_as_itself(cluster: Cluster, artifacts_url: str) -> None:

@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import GROUP_IDS, TASTES, InProcess, TinyRound
 from pydantic import TypeAdapter
+from scripted_endpoint import MODEL, NAME, scripted_endpoint, status
 
 from api_schemas.jobs import PreviewJobInput, ProgressEvent, ReportInput
 from api_schemas.previews import PreviewResult
 from api_schemas.reward_models import PinnedInputs, RewardModelSpec
+from workers.language_models.access import granted
 from workers.mechanism.normalise import score_range, to_rewards
 from workers.rewards import registry
 from workers.rewards.interfaces import FitContext
@@ -160,6 +163,31 @@ def test_a_reward_model_that_fails_on_a_response_is_a_finding_not_a_failed_job(
     monkeypatch.setattr(registry.FittedRewardModel, "score_with_members", failing)
     result = Preview(tiny_round(), TASTES[0]).run()
     assert result.excluded == "its reward model failed: RuntimeError: no such luck"
+
+
+def test_a_judges_preview_leaves_nothing_but_its_sealed_result(tiny_round: MakeRound) -> None:
+    """Neither a call's prompt, response and score, nor how its endpoint failed."""
+    spec = {
+        "type": "judge",
+        "judge": {"type": "endpoint", "endpoint": NAME, "model": MODEL},
+        "criteria": "Xylophones.",
+    }
+    with scripted_endpoint(lambda asked: f"So.\nScore: {1 + len(asked.last) % 9}") as endpoint:
+        preview = Preview(tiny_round(), spec)
+        given = [endpoint.access(groups_may_use=True, concurrency=16, attempts=1)]
+        folder = Path(preview.made.artifacts.url)
+        with granted(preview.made.artifacts, given):
+            assert preview.run().scored is not None
+            endpoint.script = lambda _: status(503, "organisation org-17")
+            away = preview.run()
+    stored = [path for path in folder.rglob("*") if path.is_file()]
+    assert stored
+    assert not any(b"Xylophones" in path.read_bytes() for path in stored)
+    assert not (folder / "calls").exists()
+    assert "Xylophones" not in repr(preview.events)
+    assert away.excluded is not None
+    assert "status 503, endpoint_unavailable" in away.excluded
+    assert "org-17" not in away.excluded
 
 
 def test_a_sealed_result_opens_with_its_key_for_its_preview_and_unchanged_alone() -> None:

@@ -27,6 +27,10 @@ _GPU_SHARE = 0.5
 """Of a GPU's free memory, for the same: activations and logits need some too."""
 
 
+Pick = Callable[[Tensor, Tensor], Tensor]
+"""Tokens from logits of shape (R, V) and uniforms of shape (R, J); shape (R, J)."""
+
+
 def _nothing(done: int, total: int) -> None:
     """Progress that nobody watches."""
 
@@ -42,16 +46,18 @@ def draw(
     world: int | None = None,
     on_prompt: Callable[[int, int], None] = _nothing,
     max_rows: int = MAX_ROWS,
+    pick: Pick = invert,
 ) -> Responses:
     """Draw responses by inverting the cumulative distribution, one uniform a token.
 
     `uniforms_JT(p)` are those of prompt p's J responses of T tokens: with the prompt they decide a
     response, whatever is drawn beside it, up to rounding. `world` is the adapters' world to draw
     from; None is the base model. `on_prompt` is told how many prompts have all their responses.
+    `pick` may sharpen the distribution; a pool is drawn at temperature 1, as it is.
     """
     told = 0
     with adapters.select(None if world is None else [world]) if adapters else nullcontext():
-        batch = _Batch(decoder, prompts, uniforms_JT, end_tokens, max_rows)
+        batch = _Batch(decoder, prompts, uniforms_JT, end_tokens, max_rows, pick)
         while batch.fill():
             batch.step()
             if batch.prompts_done > told:
@@ -113,8 +119,10 @@ class _Batch:
         uniforms_JT: Callable[[int], Tensor],
         end_tokens: frozenset[int],
         max_rows: int,
+        pick: Pick,
     ):
         self.decoder, self.prompts, self.uniforms_JT = decoder, prompts, uniforms_JT
+        self.pick = pick
         self.ends = torch.tensor(sorted(end_tokens), device=decoder.device)
         self.samples, self.tokens = uniforms_JT(0).shape
         self.drawn = Responses(
@@ -203,7 +211,7 @@ class _Batch:
             self.cache,
         )
         uniforms_R1 = self.rows.uniforms_RT[row_R, counts_R][:, None]
-        drawn_R = invert(self.decoder.logits(hidden_R1H[:, 0]), uniforms_R1)[:, 0]
+        drawn_R = self.pick(self.decoder.logits(hidden_R1H[:, 0]), uniforms_R1)[:, 0]
         self.rows.tokens_RT[row_R, counts_R] = drawn_R
         self.rows.counts_R[live] += 1
         ended_R = torch.isin(drawn_R, self.ends) | (self.rows.counts_R[live] == self.tokens)
@@ -235,7 +243,7 @@ class _Batch:
         )
         last_BH = hidden_BSH[torch.arange(len(chosen), device=device), rows.lengths_P - 1]
         uniforms_BJT = as_thresholds(torch.stack([self.uniforms_JT(p) for p in chosen]), device)
-        first_BJ = invert(decoder.logits(last_BH), uniforms_BJT[..., 0].contiguous())
+        first_BJ = self.pick(decoder.logits(last_BH), uniforms_BJT[..., 0].contiguous())
         prompts_B = torch.tensor(chosen)
         ended_BJ = torch.isin(first_BJ, self.ends) | (self.tokens == 1)
         self._keep_ended(prompts_B, first_BJ.cpu(), ended_BJ.cpu())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from api_schemas.errors import InvalidInput
 from api_schemas.reward_models import (
+    JudgeSpec,
     PinnedInputs,
     RewardModelSpec,
     TrainedSpec,
@@ -43,6 +44,12 @@ def own_rewards(spec: RewardModelSpec, data: Sequence[Path], pool: Pool) -> Floa
 
 
 def _model(spec: RewardModelSpec, data: Sequence[Path]) -> FittedRewardModel:
+    if isinstance(spec, JudgeSpec):
+        raise InvalidInput(
+            "a judge's valuation can't be verified: what it replied is recorded by the service "
+            "alone, and asked again it may reply otherwise",
+            param="reward_model.type",
+        )
     wanted = ["the trained model's content"]
     if not isinstance(spec, TrainedSpec):
         wanted = [each.file_id for each in named_files(spec)]

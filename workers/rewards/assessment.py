@@ -13,7 +13,7 @@ from api_schemas.report_cards import Accuracy, ReportCard
 from workers.mechanism.arrays import Floats
 from workers.preferences.comparison import Comparison, Preferences, Split
 from workers.rewards.calibration import calibration
-from workers.rewards.interfaces import Fit, RewardModel
+from workers.rewards.interfaces import Fit, MeasuresItself, RewardModel
 from workers.rewards.intervals import clustered_mean
 from workers.rewards.ranks import preferred, spearman
 from workers.rewards.score_distribution import score_distribution
@@ -59,7 +59,10 @@ def assess(
 
 def assess_ready(model: RewardModel, evaluation: Preferences) -> ReportCard:
     """The card of a model that was fitted to nothing: all the data is held out."""
-    return assess(Fit(model), Split([], evaluation.comparisons), evaluation.validation, None)
+    comparisons = evaluation.comparisons
+    figures = model.measured_figures(comparisons) if isinstance(model, MeasuresItself) else ()
+    fit = Fit(model, figures=figures)
+    return assess(fit, Split([], comparisons), evaluation.validation, None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from api_schemas.errors import InvalidInput
 from api_schemas.report_cards import Curve, Figure
 from api_schemas.reward_models import PinnedInputs
 from workers.mechanism.arrays import Floats
-from workers.preferences.comparison import Split
+from workers.preferences.comparison import Comparison, Split
 
 LoadFile = Callable[[str], bytes]
 """The bytes of an uploaded file, by its id."""
@@ -31,12 +31,14 @@ def counting(progress: Progress, what: str) -> Callable[[int, int], None]:
 class FitContext:
     """What a fit may use beside its spec: uploaded files, and revisions of base models.
 
-    `progress(what, done, total)` may be called as often as one likes.
+    `progress(what, done, total)` may be called as often as one likes. `owner` is whose the model
+    will be: a judge's calls are recorded for its owner alone.
     """
 
     load_file: LoadFile
     pinned: PinnedInputs = field(default_factory=PinnedInputs)
     progress: Progress = no_progress
+    owner: str | None = None
 
     def revision(self, base_model: str) -> str:
         """The revision that the base model had when the spec was submitted.
@@ -114,6 +116,13 @@ class MemberScores:
 
     weights_M: Floats
     scores_MJ: Floats
+
+
+@runtime_checkable
+class MeasuresItself(Protocol):
+    """A model that is fitted to nothing, and has figures of its own for its report card."""
+
+    def measured_figures(self, comparisons: Sequence[Comparison]) -> list[Figure]: ...
 
 
 @runtime_checkable

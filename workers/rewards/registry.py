@@ -20,10 +20,11 @@ import numpy as np
 
 import workers.rewards
 from api_schemas.errors import BadReport, InvalidInput
+from api_schemas.language_models import LocalModel
 from api_schemas.lexical import LexicalSpec
 from api_schemas.preference_methods import PreferenceMethod
 from api_schemas.report_cards import ReportCard
-from api_schemas.reward_models import AdapterSpec, PreferenceDataSpec
+from api_schemas.reward_models import AdapterSpec, JudgeSpec, PreferenceDataSpec
 from workers.mechanism.arrays import Floats
 from workers.preferences.comparison import Preferences, Split
 from workers.preferences.formats import read_preferences
@@ -39,7 +40,7 @@ from workers.rewards.interfaces import (
     RewardModel,
 )
 
-Spec = LexicalSpec | PreferenceDataSpec | AdapterSpec
+Spec = LexicalSpec | PreferenceDataSpec | AdapterSpec | JudgeSpec
 
 _FORMAT = 2
 _READY: dict[str, type[ReadyRewardModel]] = {}
@@ -153,7 +154,8 @@ class FittedRewardModel:
 
 
 def saved_method(data: bytes) -> type[RewardModel]:
-    """The method of a model that `FittedRewardModel.to_bytes` saved, without reading the model."""
+    """The method of a model that `FittedRewardModel.to_bytes` saved, without reading the model; its
+    first line is enough."""
     return method_named(_opened(data)[0]["method"])
 
 
@@ -167,8 +169,9 @@ def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def can_be_probed(spec: Spec) -> bool:
-    """Whether a report can be scored when it is submitted: its model is ready, and light."""
-    return not isinstance(spec, PreferenceDataSpec) and not uses_model(spec)
+    """Whether a report can be scored when it is submitted: its model is ready, and light. A judge
+    elsewhere is neither: it takes its time, and costs."""
+    return not isinstance(spec, PreferenceDataSpec | JudgeSpec) and not uses_model(spec)
 
 
 def uses_model(spec: Spec) -> bool:
@@ -200,9 +203,10 @@ def fit(
     """
     validate(spec)
     if not isinstance(spec, PreferenceDataSpec):
-        model = _ready(spec.type).build(spec, context)
+        name = _name(spec)
+        model = _ready(name).build(spec, context)
         card = assess_ready(model, evaluation) if evaluation else None
-        return FittedRewardModel(spec.type, model, card)
+        return FittedRewardModel(name, model, card)
     data = read_preferences(io.BytesIO(context.load_file(spec.file_id)))
     split = split_by_prompt(data.comparisons, spec.method.holdout_share, spec.method.seed)
     fit = fit_method(spec.method, split, context)
@@ -216,6 +220,8 @@ def fit_method(method: PreferenceMethod, split: Split, context: FitContext) -> F
 
 
 def _name(spec: Spec) -> str:
+    if isinstance(spec, JudgeSpec) and isinstance(spec.judge, LocalModel):
+        return "local_judge"
     return spec.method.name if isinstance(spec, PreferenceDataSpec) else spec.type
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import ray
 from ray import serve
 
+from api_schemas.errors import ClusterUnfit
+from workers.ray_address import refusal
 from workers.serving.replica import deployment
 from workers.serving.requests import End, Failure, GenerationRequest, ServedBase, Text
 
@@ -26,6 +28,10 @@ class RayServe:
         self._deployed: set[str] = set()
 
     def start(self) -> None:
+        """Raises ClusterUnfit in seconds where nothing listens; Ray would try for minutes."""
+        why = refusal(self._ray_address) if self._ray_address else None
+        if why is not None:
+            raise ClusterUnfit(f"no Ray cluster answers at {self._ray_address}: {why}")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         local: dict[str, Any] = {
             "include_dashboard": False,

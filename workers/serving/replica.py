@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ray import serve
 
 from api_schemas.errors import TruthtuneError
-from workers import base_models
+from workers import base_models, own_base_models
 from workers.artifacts import ArtifactStore
 from workers.base_models import BaseModel
 from workers.ray_runner import use_cores
@@ -68,6 +68,7 @@ class Replica:
 
     def _base(self) -> tuple[BaseModel, Adapters]:
         if self._loaded is None:
+            own_base_models.fetch_from(self._artifacts)
             device = str(base_models.default_device())
             base = base_models.load(self._named.name, self._named.revision, device)
             self._loaded = base, Adapters(base, self._artifacts)

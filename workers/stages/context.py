@@ -3,7 +3,7 @@
 import io
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from typing_extensions import TypeVar
@@ -17,6 +17,7 @@ from api_schemas.jobs import (
     QuoteJobInput,
     StageName,
 )
+from api_schemas.language_models import EndpointAccess
 from workers.artifacts import ArtifactStore
 from workers.base_models import BaseModel, default_device, load
 
@@ -38,6 +39,8 @@ class TaskContext(Generic[Job]):
     job: Job
     artifacts: ArtifactStore
     tell: Callable[[ProgressEvent], None]
+    endpoints: tuple[EndpointAccess, ...] = field(default=(), kw_only=True)
+    """Those of the operator's list, with their keys: never stored, logged or shown."""
 
     def base_model(self: "TaskContext[OfARound]") -> BaseModel:
         """The announced base model, loaded once a process, on the GPU if there is one."""

@@ -1,8 +1,29 @@
 """What becomes of a report that can't be used: its group is left out, or the round fails."""
 
-from api_schemas.errors import RoundFailed
+from api_schemas.errors import (
+    EndpointUnavailable,
+    InvalidInput,
+    LanguageModelFailed,
+    NotFound,
+    RoundFailed,
+    StorageFull,
+)
 from api_schemas.jobs import ProgressEvent
+from workers.artifacts import raise_if_full
 from workers.stages.context import StageContext
+
+_SERVICES = ("endpoint_refused", "unknown_endpoint")
+"""Failures of language models that are the operator's to mend: the key, or the list."""
+
+
+def raise_if_services(error: Exception) -> None:
+    """Raises what is a failure of machines, of the store, or of an operator's endpoint: it must not
+    exclude a group, but end the attempt, or the job, which can be gone on with."""
+    raise_if_full(error)
+    if isinstance(error, StorageFull | NotFound | EndpointUnavailable):
+        raise error
+    if isinstance(error, LanguageModelFailed | InvalidInput) and error.code in _SERVICES:
+        raise error
 
 
 class Exclusions:

@@ -61,7 +61,10 @@ def _fit(context: TaskContext[RewardModelJobInput], _item: None) -> dict[str, An
     }
     evaluation = _evaluation(context)
     fitting = FitContext(
-        files.__getitem__, job.pinned, progress_by_share(context.progress, "fit_reward_model")
+        files.__getitem__,
+        job.pinned,
+        progress_by_share(context.progress, "fit_reward_model"),
+        owner=job.owner_id or job.reward_model_id,
     )
     try:
         model = registry.fit(job.reward_model, fitting, evaluation)

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from api_schemas.errors import NotFound, StorageFull, TruthtuneError
+from api_schemas.errors import TruthtuneError
 from api_schemas.jobs import ReportInput
 from api_schemas.reward_models import Members, RewardModelSpec, TrainedSpec, named_files
-from workers.artifacts import ArtifactStore, raise_if_full
+from workers.artifacts import ArtifactStore
 from workers.rewards import registry
 from workers.rewards.interfaces import FitContext, HasMembers, Progress
 from workers.rewards.registry import FittedRewardModel
 from workers.stages.context import StageContext, TaskContext
-from workers.stages.exclusions import Exclusions
+from workers.stages.exclusions import Exclusions, raise_if_services
 from workers.stages.fit_reward_model import progress_by_share
 
 Found = TypeVar("Found")
@@ -87,12 +87,11 @@ def _or_reason(report: ReportInput, work: Callable[[], Found | str]) -> Found | 
     """What `work` gives, or the reason why the report is excluded."""
     try:
         return work()
-    except (StorageFull, NotFound):  # the machine's failure, which must not exclude a group
-        raise
     except TruthtuneError as error:
+        raise_if_services(error)
         return f"group {report.group_id}: {error.message}"
     except Exception as error:  # whatever a report does to its own fit, it must not stop the round
-        raise_if_full(error)
+        raise_if_services(error)
         return _reason(f"fitting failed with {type(error).__name__}: {error}")
 
 
@@ -107,7 +106,9 @@ def _fitted(
         files = {
             each.file_id: artifacts.get(pinned.files[each.file_id]) for each in named_files(spec)
         }
-        model = registry.fit(spec, FitContext(files.__getitem__, pinned, progress))
+        model = registry.fit(
+            spec, FitContext(files.__getitem__, pinned, progress, owner=report.group_id)
+        )
     if members_of(spec) == "mixture" and not isinstance(model.model, HasMembers):
         return _reason(f"members 'mixture': a model of {model.method!r} has no members")
     return model

@@ -16,6 +16,11 @@ RESPONSES_PER_BLOCK = 4096
 """A task's work: seconds of a lexical model, some minutes of a fine-tuned one without a GPU."""
 
 
+def blocks_of(responses: int) -> list[range]:
+    """Places of as many responses, cut into blocks of about the same length."""
+    return contiguous_shards(responses, -(-responses // RESPONSES_PER_BLOCK))
+
+
 @dataclass(frozen=True)
 class PoolTexts:
     """J responses to each of X prompts: `shape` is (X, J), `blocks` are digests, in flat order."""
@@ -26,12 +31,11 @@ class PoolTexts:
     @classmethod
     def stored(cls, artifacts: ArtifactStore, pool: Pool) -> "PoolTexts":
         prompts, responses = pool.flat_texts()
-        shards = contiguous_shards(len(responses), -(-len(responses) // RESPONSES_PER_BLOCK))
         blocks = [
             _put_block(
                 artifacts, prompts[part.start : part.stop], responses[part.start : part.stop]
             )
-            for part in shards
+            for part in blocks_of(len(responses))
         ]
         count, each = pool.lengths_XJ.shape
         return cls((count, each), blocks)

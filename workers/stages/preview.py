@@ -1,7 +1,8 @@
 """The stage of a preview: what a report says of a few samples of the initial model.
 
 One task does it all, so that no score, nor a fitted model, is ever stored but within the sealed
-result. For the same reason it tells no progress of the fit.
+result. For the same reason it tells no progress of the fit, keeps no call of a judge, and an
+endpoint that is away is a finding, not the job's failure.
 """
 
 from functools import partial
@@ -10,6 +11,7 @@ from api_schemas.errors import BadReport
 from api_schemas.jobs import PreviewJobInput
 from api_schemas.previews import PreviewResult
 from workers.artifacts import canonical_json
+from workers.language_models.access import sealed
 from workers.pool.pool import Pool, sample_pool
 from workers.quoting.choice import spread
 from workers.rewards.interfaces import no_progress
@@ -49,10 +51,11 @@ def _preview(context: TaskContext[PreviewJobInput], _item: None) -> bytes:
         labels=(job.announcement.seed, "preview"),
         on_prompt=lambda done, total: context.progress("preview", done, total, "prompts"),
     )
-    model = fit_or_reason(context.artifacts, job.report, no_progress)
-    if isinstance(model, str):
-        return _sealed(job, _excluded(job, len(lines), model))
-    return _sealed(job, _scored(job, pool, model))
+    with sealed():
+        model = fit_or_reason(context.artifacts, job.report, no_progress)
+        if isinstance(model, str):
+            return _sealed(job, _excluded(job, len(lines), model))
+        return _sealed(job, _scored(job, pool, model))
 
 
 def _scored(job: PreviewJobInput, pool: Pool, model: FittedRewardModel) -> PreviewResult:

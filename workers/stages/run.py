@@ -6,8 +6,11 @@ from typing import Any
 from api_schemas.jobs import StageName
 from workers.stages import (
     calibrate,
+    evaluate,
+    fine_tune,
     fit_reward_model,
     fit_rewards,
+    optimize_prompt,
     preview,
     replay,
     rerank,
@@ -17,6 +20,8 @@ from workers.stages import (
     solve,
     train,
     value,
+    write_answers,
+    write_questions,
 )
 from workers.stages.context import StageContext
 
@@ -33,5 +38,10 @@ STAGE_FUNCTIONS: Mapping[StageName, Callable[[StageContext[Any]], str]] = {
     "rerank": rerank.run,
     "calibrate": calibrate.run,
     "preview": preview.run,
+    "write_questions": write_questions.run,
+    "optimize_prompt": optimize_prompt.run,
+    "write_answers": write_answers.run,
+    "fine_tune": fine_tune.run,
+    "evaluate": evaluate.run,
 }
 """Each returns the digest of what it leaves. `settle` and `publish` are the coordinator's."""

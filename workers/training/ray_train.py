@@ -21,7 +21,9 @@ from torch import Tensor
 
 from api_schemas.errors import TruthtuneError
 from api_schemas.jobs import JobInput, ProgressEvent, StageName
+from api_schemas.language_models import EndpointAccess
 from workers.base_models import BaseModel, default_device, dtype_on, load_own
+from workers.language_models.access import granted
 from workers.stages.context import TaskContext
 from workers.tensors import pack, unpack
 from workers.tracing import current_link
@@ -46,6 +48,7 @@ def fit(
     use_gpu: bool,
     resize_seconds: float,
     shard_base_model: bool,
+    endpoints: tuple[EndpointAccess, ...] = (),
 ) -> str:
     """Train, or go on from the last checkpoint of the run `name`; the digest of the result.
 
@@ -61,6 +64,7 @@ def fit(
         "cpus": cpus,
         "shard_base_model": shard_base_model,
         "trace": current_link(),
+        "endpoints": endpoints,
     }
     trainer = TorchTrainer(
         _train_worker,
@@ -99,14 +103,20 @@ def _train_worker(config: dict[str, Any]) -> str:
     world = ray.train.get_context()
     use_cores(config["cpus"])
     context = task_context(
-        JobInput.model_validate_json(config["job"]), config["artifacts_url"], config["board"]
+        JobInput.model_validate_json(config["job"]),
+        config["artifacts_url"],
+        config["board"],
+        config["endpoints"],
     )
     shares = Together(world.get_world_rank(), world.get_world_size())
     if shares.rank == 0:
         context.tell(_begun(shares.size))
     if config["shard_base_model"] and shares.size > 1:
         context = _with_sharded_base(context, shares)
-    with task_span(config["trace"], f"training worker {shares.rank}"):
+    with (
+        task_span(config["trace"], f"training worker {shares.rank}"),
+        granted(context.artifacts, context.endpoints),
+    ):
         return train_loop(context, config["inputs"], shares=shares, restore=_restore, save=_save)
 
 
@@ -154,7 +164,9 @@ def _with_sharded_base(context: TaskContext[JobInput], shares: "Together") -> Ta
     device, rules = str(default_device()), context.job.announcement
     base = load_own(rules.base_model, rules.base_model_revision, "cpu", dtype_on(device))
     shares.wait = sharded_base.shard(base, device).rest
-    return _WithBase(context.job, context.artifacts, context.tell, base)
+    return _WithBase(
+        context.job, context.artifacts, context.tell, base, endpoints=context.endpoints
+    )
 
 
 def _save(trainer: WorldsTrainer) -> None:

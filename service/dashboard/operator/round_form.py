@@ -11,6 +11,7 @@ from starlette.responses import Response
 from api_schemas.base import ListPage
 from api_schemas.errors import Problem
 from api_schemas.files import File
+from api_schemas.fine_tuned_models import FineTunedBaseModel
 from api_schemas.rounds import Round
 from api_schemas.training import (
     AdapterTraining,
@@ -131,6 +132,12 @@ def _of_the_form(problem: Problem) -> Problem:
     return problem.model_copy(update={"param": name})
 
 
+async def _made_here(api: Api) -> list[str]:
+    """The newest base models that rounds may start from beside those listed in the settings."""
+    found = await api.get(ListPage[FineTunedBaseModel], "/v1/base-models", limit=100)
+    return [each.id for each in found.data if each.result is not None]
+
+
 def _choices(files: list[File]) -> list[tuple[str, str]]:
     return [
         (file.id, f"{file.filename}, {file.lines} prompts, of {moment(file.created_at)}")
@@ -160,6 +167,6 @@ async def _show(
         usual=round_fields.USUAL,
         advanced=round_fields.ADVANCED,
         files=[("", "none: upload one"), *_choices(files.data)],
-        base_models=state.settings.base_model_names,
+        base_models=[*state.settings.base_model_names, *await _made_here(api)],
         idempotency_key=idempotency_key,
     )

@@ -4,6 +4,7 @@ from service.dashboard.operator import (
     audit_log,
     audits,
     groups,
+    initial_models,
     invoices,
     jobs,
     ledger,
@@ -24,4 +25,5 @@ ROUTERS = (
     groups.router,
     audit_log.router,
     models.router,
+    initial_models.router,
 )

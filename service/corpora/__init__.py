@@ -1,0 +1,1 @@
+"""Corpora: questions and answers made of documents. The operator's alone."""

@@ -1,0 +1,1 @@
+"""Evaluations: several models' answers to the same questions. The operator's alone."""

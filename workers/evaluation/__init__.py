@@ -1,0 +1,1 @@
+"""Evaluation: what models answer to the same questions, measured against the references."""

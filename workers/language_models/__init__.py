@@ -1,0 +1,1 @@
+"""Language models that write and judge texts, behind one interface."""

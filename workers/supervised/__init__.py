@@ -1,0 +1,1 @@
+"""Supervised fine-tuning: questions with answers become a base model for rounds."""
