@@ -83,8 +83,20 @@ class Database:
     def look(self) -> Iterator[Session]:
         """Without a transaction: nothing but the queries goes to the database, and to close waits
         for nothing. They see no less of one another than PostgreSQL's READ COMMITTED shows."""
-        with Session(self._look_engine, autoflush=False) as session:
+        session = self.unbegun_look()
+        with self.looking(session):
             yield session
+
+    def unbegun_look(self) -> Session:
+        """For `looking`, which opens it; until then it refuses every query."""
+        return Session(self._look_engine, autoflush=False, autobegin=False)
+
+    @contextmanager
+    def looking(self, session: Session) -> Iterator[None]:
+        """`look()`, with a session that others hold already."""
+        with session:
+            session.begin()
+            yield
 
     def look_once(self) -> Connection:
         """For one statement of every request: without a session, which takes as long again."""
@@ -218,7 +230,8 @@ def lock_until_commit(session: Session, key: int | str, *, shared: bool = False)
     On SQLite the write transaction is the lock already.
     """
     if backend_of(session) == "postgresql":
-        session.execute(_advisory_lock(isinstance(key, str), shared), {"key": key})
+        lock = _advisory_lock(isinstance(key, str), shared)
+        session.connection().execute(lock, {"key": key})
 
 
 @cache

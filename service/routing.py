@@ -1,29 +1,35 @@
 """How a request finds its route and runs: by the path's noun, and in one thread."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from functools import cached_property, wraps
+from dataclasses import dataclass
+from functools import cached_property, partial, wraps
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Match
 from starlette.types import Scope
 
-_around: ContextVar[AbstractContextManager[None] | None] = ContextVar("_around", default=None)
+
+@dataclass(frozen=True)
+class Around:
+    """What an endpoint runs within, in its thread, which it gets once `turns` lets it in."""
+
+    context: AbstractContextManager[None]
+    turns: CapacityLimiter
 
 
-@contextmanager
-def around_endpoint(around: AbstractContextManager[None]) -> Iterator[None]:
-    """Within this block, in a dependency, the endpoint of a `Route` runs within `around`."""
-    before = _around.set(around)
-    try:
-        yield
-    finally:
-        _around.reset(before)
+_around: ContextVar[Around | None] = ContextVar("_around", default=None)
+
+
+def run_endpoint_within(context: AbstractContextManager[None], turns: CapacityLimiter) -> None:
+    """To be called by a dependency that is `async`: for the endpoint of this request's `Route`."""
+    _around.set(Around(context, turns))  # each request is a task of its own, with its own context
 
 
 class Route(APIRoute):
@@ -59,15 +65,17 @@ def _in_thread(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(endpoint)
     async def run(**arguments: Any) -> Any:
-        return await run_in_threadpool(_within, _around.get(), endpoint, arguments)
+        around = _around.get()
+        if around is None:
+            return await run_in_threadpool(endpoint, **arguments)
+        within = partial(_within, around.context, endpoint, arguments)
+        return await to_thread.run_sync(within, limiter=around.turns)
 
     return run
 
 
 def _within(
-    around: AbstractContextManager[None] | None,
-    endpoint: Callable[..., Any],
-    arguments: dict[str, Any],
+    context: AbstractContextManager[None], endpoint: Callable[..., Any], arguments: dict[str, Any]
 ) -> Any:
-    with around or nullcontext():
+    with context:
         return endpoint(**arguments)

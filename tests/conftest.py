@@ -41,6 +41,10 @@ os.environ["TRUTHTUNE_SETTINGS_FILE"] = os.devnull
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
 
+# Ray's workers yield to whatever else runs. Here that is other tests, for all of the time: a round
+# of half a minute takes minutes beside them.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if operation is not None and item.id.params is None:
             item._id = item.id.with_params(operation)  # Schemathesis has it in the name alone
         if item.nodeid.startswith(RAY):
-            item.add_marker(pytest.mark.timeout(900))  # they wait for processes of a busy machine
+            item.add_marker(pytest.mark.timeout(1800))  # they wait for processes of a busy machine
     items.sort(key=lambda item: (not item.nodeid.startswith(RAY), not item.nodeid.startswith(LONG)))
 
 

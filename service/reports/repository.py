@@ -44,7 +44,7 @@ def put_report(session: Session, round_id: str, report: SealedReport, now: datet
         "commitment": report.commitment,
         "submitted_at": now,
     }
-    id_ = session.execute(_UPSERTS[backend_of(session)], values).scalar_one()
+    id_ = session.connection().execute(_UPSERTS[backend_of(session)], values).scalar_one()
     return _report(ReportRow(**values | {"id": id_}), report.content, None)
 
 

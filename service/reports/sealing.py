@@ -15,7 +15,7 @@ from api_schemas.reports import ProbeResult, ReportPut
 from api_schemas.reward_models import PinnedInputs
 from api_schemas.rounds import Announcement
 from service.auth import GroupMember, Principal
-from service.dependencies import State
+from service.dependencies import AppState, State
 from service.files.content import read_prompts
 from service.reports.probe import PROBE_PROMPTS, probe
 from service.reward_models.pinning import asks_a_judge, pin
@@ -33,10 +33,11 @@ class CheckedReport:
     pinned: PinnedInputs
 
 
-def _checked(
+def checked_report(
     round_id: RoundId, body: ReportPut, principal: GroupMember, state: State
 ) -> CheckedReport:
-    """Runs before the write transaction: scoring a probe may take a second."""
+    """To be run before the write transaction: scoring a probe may take a second. Raises NotFound
+    or InvalidInput."""
     with state.database.look() as session:
         announcement = rounds.get_announcement(session, principal, round_id)
     _check_size(body.size, announcement)
@@ -51,7 +52,7 @@ def _checked(
     )
 
 
-Checked = Annotated[CheckedReport, Depends(_checked)]
+Checked = Annotated[CheckedReport, Depends(checked_report)]
 
 
 class SealedContent(Schema):
@@ -82,22 +83,19 @@ class SealedReport:
     commitment: str
 
 
-def _sealed(
-    round_id: RoundId, body: ReportPut, principal: GroupMember, state: State
+def sealed_report(
+    round_id: str, body: ReportPut, principal: Principal, state: AppState
 ) -> SealedReport:
-    """Before the write transaction, like `_checked`, and in the same thread: what of it is done
-    while the round is locked makes the other groups wait."""
+    """To be run before the write transaction too: what is done while the round is locked makes the
+    other groups wait. Raises as `checked_report` does."""
     group_id = principal.owner_id
-    content = to_seal(_checked(round_id, body, principal, state))
+    content = to_seal(checked_report(round_id, body, principal, state))
     return SealedReport(
         principal=principal,
         content=content,
         sealed=seal(state.vault, round_id, group_id, content),
         commitment=content.commitment(round_id, group_id),
     )
-
-
-Sealed = Annotated[SealedReport, Depends(_sealed)]
 
 
 def to_seal(checked: CheckedReport) -> SealedContent:

@@ -8,7 +8,7 @@ from processes import Processes, eventually, kill
 
 from api_schemas.jobs import STAGES, Job, StageName
 
-_ENOUGH_SECONDS = 120
+_ENOUGH_SECONDS = 300  # nothing is measured: on a busy machine Ray alone may need a minute
 
 
 def test_a_coordinator_killed_in_every_stage_gives_the_same_invoices_once(

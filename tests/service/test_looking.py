@@ -1,9 +1,10 @@
 """Queries without a transaction, connections that are trusted, and the lock that reports share."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from scenes import OPERATOR
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
@@ -14,9 +15,8 @@ from service.auth import Principal
 from service.database import Database
 from service.dependencies import AppState
 from service.rounds import repository as rounds
-from service.tables import GroupRow, RoundRow
+from service.tables import GroupRow
 
-OPERATOR = Principal(key_id="key", scope="operator", group_id=None)
 PATIENCE_SECONDS = 60
 
 
@@ -112,10 +112,11 @@ def test_reports_that_come_later_do_not_pass_a_close_that_waits(
     assert order == ["close", "report"]
 
 
-def test_a_round_locked_by_its_row_alone_is_waited_for(
-    open_round: OpenRound, state: AppState
+@pytest.mark.parametrize("lock", [rounds.lock_round, rounds.lock_times])
+def test_who_reports_waits_for_whoever_may_close_the_round(
+    open_round: OpenRound, state: AppState, lock: Callable[[Session, Principal, str], object]
 ) -> None:
-    """As a coordinator locks it; the time is that after the wait."""
+    """The time is that after the wait."""
     if state.database.is_sqlite:
         pytest.skip("SQLite has one writer")
     round_id, times = open_round()["id"], []
@@ -126,7 +127,7 @@ def test_a_round_locked_by_its_row_alone_is_waited_for(
 
     thread = threading.Thread(target=report)
     with state.database.write() as session:
-        session.get_one(RoundRow, round_id, with_for_update=True)
+        lock(session, OPERATOR, round_id)
         thread.start()
         _wait_for_waiters(state.database, 1)
         ended = databases.database_now(session)

@@ -200,7 +200,7 @@ def test_a_request_while_the_database_is_away_is_asked_to_come_again(
     def away(*_: object) -> None:
         raise OperationalError("SELECT", {}, ConnectionError("connection refused"))
 
-    monkeypatch.setattr(Database, "look", away)
+    monkeypatch.setattr(Database, "looking", away)
     answer = operator.get("/v1/groups")
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
     assert answer.headers["Retry-After"] == "5"

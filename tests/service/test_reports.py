@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from scenes import OPERATOR
 from sqlalchemy import func, select, update
 from starlette.testclient import TestClient
 from support import (
@@ -23,6 +24,7 @@ from service.database import database_now
 from service.dependencies import AppState
 from service.reports.repository import job_inputs
 from service.rounds import lifecycle
+from service.rounds import repository as rounds
 from service.tables import JobRow, ReportRow, RoundRow
 
 
@@ -248,7 +250,7 @@ def test_every_report_that_was_accepted_is_in_the_job(
 
     def close() -> None:
         with state.database.write() as session:
-            row = session.get_one(RoundRow, opened["id"], with_for_update=True)
+            row = rounds.lock_round(session, OPERATOR, opened["id"])
             if session.scalar(select(func.count()).select_from(ReportRow)):
                 lifecycle.close(session, row)
 
@@ -276,7 +278,7 @@ def test_a_waiting_reports_deadline_is_judged_when_its_turn_comes(
         target=lambda: answers.append(group.put(_url(opened), json=report_body()).status_code)
     )
     with state.database.write() as session:
-        session.get_one(RoundRow, opened["id"], with_for_update=True)
+        rounds.lock_round(session, OPERATOR, opened["id"])
         put.start()
         while database_now(session) < soon:
             threading.Event().wait(0.02)

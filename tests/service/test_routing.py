@@ -1,15 +1,18 @@
 """Routes are found by their noun; endpoints run once, in a thread, within what is around them."""
 
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from typing import Annotated
 
 import pytest
+from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
-from service.routing import Router, around_endpoint
+from service.routing import Router, run_endpoint_within
 
 
 def _served(*routers: Router) -> TestClient:
@@ -60,15 +63,14 @@ def test_an_endpoint_runs_outside_the_event_loop_and_within_what_is_around_it() 
             order.append("rolled back")
             raise
 
-    async def held() -> AsyncIterator[None]:
+    async def held() -> None:
         threads.add(-threading.get_ident())  # the event loop's
-        with around_endpoint(around()):
-            yield
+        run_endpoint_within(around(), CapacityLimiter(1))
 
     router = Router(prefix="/deeds")
 
     @router.post("/{fails}")
-    def deed(fails: bool, _held: Annotated[None, Depends(held, scope="function")]) -> str:
+    def deed(fails: bool, _held: Annotated[None, Depends(held)]) -> str:
         threads.add(threading.get_ident())
         order.append("done")
         if fails:
@@ -89,3 +91,24 @@ def test_an_endpoint_runs_outside_the_event_loop_and_within_what_is_around_it() 
     assert client.post("/v1/deeds/true").status_code == 500
     assert client.get("/v1/deeds").json() == "looked"
     assert order == ["begun", "done", "rolled back", "looked"]
+
+
+def test_as_many_run_at_once_as_there_are_turns_and_the_rest_wait_without_a_thread() -> None:
+    turns, running, most = CapacityLimiter(2), [], []
+    router = Router(prefix="/deeds")
+
+    async def held() -> None:
+        run_endpoint_within(nullcontext(), turns)
+
+    @router.get("/slow")
+    def slow(_held: Annotated[None, Depends(held)]) -> str:
+        running.append(threading.get_ident())
+        most.append(len(running))
+        time.sleep(0.02)
+        running.pop()
+        return "done"
+
+    with _served(router) as client, ThreadPoolExecutor(8) as people:
+        answers = list(people.map(lambda _: client.get("/v1/deeds/slow").json(), range(24)))
+    assert answers == ["done"] * 24
+    assert max(most) == 2
