@@ -6,8 +6,8 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from api_schemas.certificates import AuditedGains, Certificate, RoundDigests
+from client.names import named, world_name
 from client.outcome_tables import certificate_lines, figure, figure_table, holdout_line
-from client.progress import named, world_name
 
 
 def certificate_parts(found: Certificate, names: Mapping[str, str]) -> Iterator[RenderableType]:

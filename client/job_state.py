@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from api_schemas.jobs import STAGES, EventType, JobEvent
+from api_schemas.language_models import Spent
 
 _WARNINGS_KEPT = 3
 
@@ -46,6 +49,8 @@ class JobState:
     worlds: dict[str, WorldState] = field(default_factory=dict)
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=_WARNINGS_KEPT))
     status: str = "queued"
+    spent: Spent | None = None
+    """What a job that buys replies of language models has spent so far."""
 
     def apply(self, event: JobEvent) -> None:
         """Take an event in. Figures that it lacks, or that are of another type, stay as they were:
@@ -57,6 +62,8 @@ class JobState:
             self.status = event.type.removeprefix("job_")
         if event.level != "info" or event.type in ("warning", "group_excluded"):
             self.warnings.append(event.message)
+        if "spent" in data:
+            self.spent = _spent(data["spent"], self.spent)
         if isinstance(name := data.get("stage"), str):
             self._apply_to_stage(self.stages.setdefault(name, StageState()), event)
         if event.type in ("training_step", "world_evaluated"):
@@ -93,6 +100,13 @@ class JobState:
                 world.held_out_welfare = _figure(figures, "welfare", world.held_out_welfare)
                 world.best_step = _integer(figures.get("best_step"), world.best_step)
                 world.stopped = figures.get("stopped") is True
+
+
+def _spent(told: Any, otherwise: Spent | None) -> Spent | None:
+    try:
+        return Spent.model_validate(told)
+    except ValidationError:
+        return otherwise
 
 
 def _elapsed(start: datetime | None, end: datetime) -> float | None:

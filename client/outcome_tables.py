@@ -8,7 +8,7 @@ from rich.table import Table
 from api_schemas.ledger import Invoice, Receipt
 from api_schemas.outcomes import HoldoutValuation, IncentiveCertificate, Outcome, WorldOutcome
 from api_schemas.rounds import Regularizer
-from client.progress import named, world_name
+from client.names import named, world_name
 
 MICRO = 1_000_000
 

@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from api_schemas.jobs import STAGES, JobEvent
+from client.corpus_tables import spent_text
 from client.job_progress import ProgressMeter
 from client.job_state import JobState, StageState, WorldState, states_of
+from client.names import named, world_name
 
 _REFRESHES_PER_SECOND = 4
 _BAR_WIDTH = 40
@@ -73,6 +75,8 @@ class JobProgress:
         ]
         if self.state.worlds:
             parts.append(world_table(self.state, self._names))
+        if self.state.spent is not None:
+            parts.append(Text(f"spent: {spent_text(self.state.spent)}"))
         parts += [
             Text(f"! {named(warning, self._names)}", style="yellow")
             for warning in self.state.warnings
@@ -82,13 +86,6 @@ class JobProgress:
     def _line(self, event: JobEvent) -> Text:
         text = f"{event.created_at:%H:%M:%S} {event.type:<15} {event.message}"
         return Text(named(text, self._names))
-
-
-def named(text: str, names: Mapping[str, str]) -> str:
-    """The text with group ids replaced by the names that people know."""
-    for group_id, name in names.items():
-        text = text.replace(group_id, name)
-    return text
 
 
 def bar(fraction: float) -> RenderableType:
@@ -121,12 +118,6 @@ def world_table(state: JobState, names: Mapping[str, str]) -> Table:
     for world, figures in state.worlds.items():
         table.add_row(world_name(world, names), *_cells(figures))
     return table
-
-
-def world_name(world: str, names: Mapping[str, str]) -> str:
-    """`without:grp_…` as `without teachers`."""
-    kind, _, group_id = world.partition(":")
-    return f"{kind} {names.get(group_id, group_id)}".strip()
 
 
 def _cells(figures: WorldState) -> list[str]:

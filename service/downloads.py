@@ -42,12 +42,11 @@ DRAWING_RESPONSES: dict[int | str, dict[str, Any]] = DOWNLOAD_RESPONSES | {
     }
 }
 
-
-JSON_LINES = "application/jsonl"
+_JSON_LINES = "application/jsonl"
 JSON_LINES_RESPONSES: dict[int | str, dict[str, Any]] = DOWNLOAD_RESPONSES | {
     200: {
         "description": "JSON lines; `ETag` and `Repr-Digest` carry their sha256.",
-        "content": {JSON_LINES: {"schema": {"type": "string"}}},
+        "content": {_JSON_LINES: {"schema": {"type": "string"}}},
     }
 }
 
@@ -62,6 +61,13 @@ def drawing_response(
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     response.headers["Content-Security-Policy"] = policy
     return response
+
+
+def lines_response(
+    request: Request, artifacts: ArtifactStore, digest: str, filename: str
+) -> Response:
+    """The JSON lines `digest`."""
+    return stored_response(request, artifacts, digest, filename, media_type=_JSON_LINES)
 
 
 def stored_response(

@@ -97,12 +97,6 @@ def listed_files(text: bytes) -> dict[str, str] | None:
     return found if lines and len(found) == len(lines) else None
 
 
-def weight_files(artifacts: ArtifactStore, revision: str) -> list[str]:
-    """The digests of the files that hold the weights."""
-    files = files_of(artifacts, revision)
-    return [digest for name, digest in files.items() if name.endswith(".safetensors")]
-
-
 def _fetch(artifacts: ArtifactStore, digest: str, target: Path, name: str) -> None:
     found = hashlib.sha256()
     try:

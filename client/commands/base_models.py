@@ -12,6 +12,7 @@ from client.commands.context import (
     console,
     print_json,
     print_one,
+    print_place,
     print_rows,
     read_settings,
     validated,
@@ -91,10 +92,7 @@ def checkpoint(
         target = client.base_models.download_checkpoint(
             base_model_id, folder or Path(base_model_id), step, transfers.show
         )
-    if as_json:
-        print_json({"base_model_id": base_model_id, "folder": str(target)})
-    else:
-        typer.echo(target)
+    print_place(target, as_json, noun="folder", base_model_id=base_model_id)
 
 
 @app.command()
@@ -108,10 +106,7 @@ def plot(
     with connect(context) as client:
         drawing = client.base_models.plot(base_model_id)
     write_file(out, drawing)
-    if as_json:
-        print_json({"base_model_id": base_model_id, "plot": str(out)})
-    else:
-        typer.echo(out)
+    print_place(out, as_json, noun="plot", base_model_id=base_model_id)
 
 
 def _show(found: FineTunedBaseModel, as_json: bool) -> None:

@@ -83,6 +83,14 @@ def print_one(item: BaseModel, as_json: bool) -> None:
         typer.echo(f"{name:<{width}}  {_text(value)}")
 
 
+def print_place(path: Path, as_json: bool, *, noun: str = "file", **ids: str) -> None:
+    """Where something was written; as JSON with the ids of what it is of, under `noun`."""
+    if as_json:
+        print_json({**ids, noun: str(path)})
+    else:
+        typer.echo(path)
+
+
 def print_many(items: Iterable[BaseModel], columns: Sequence[str], as_json: bool) -> None:
     """A list as JSON, or as a table of some fields; `a.b` names a nested one."""
     rows = [item.model_dump(mode="json") for item in items]

@@ -7,14 +7,15 @@ import typer
 
 from api_schemas.corpora import Corpus, CorpusCreate
 from api_schemas.errors import InvalidInput
-from api_schemas.language_models import Budget
 from client.client import Truthtune
+from client.commands import budgets
 from client.commands.context import (
     AsJson,
     connect,
     console,
     print_json,
     print_one,
+    print_place,
     print_rows,
     read_settings,
     validated,
@@ -70,21 +71,16 @@ def create(
 def resume(
     context: typer.Context,
     corpus_id: CorpusId,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="In all, with what is spent; else as before.")
-    ] = None,
-    max_cost: Annotated[
-        int | None, typer.Option(help="In all, in millionths of the currency; else as before.")
-    ] = None,
+    max_tokens: budgets.MaxTokens = None,
+    max_cost: budgets.MaxCost = None,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a corpus that stopped, with a larger budget (operator)."""
-    changes = {"max_tokens": max_tokens, "max_cost_micro_units": max_cost}
     with connect(context) as client:
-        before = client.corpora.get(corpus_id).settings.budget.model_dump()
-        asked = before | {name: value for name, value in changes.items() if value is not None}
-        resumed = client.corpora.resume(corpus_id, validated(Budget, asked, "the budget"))
+        before = client.corpora.get(corpus_id).settings.budget
+        budget = budgets.changed(before, max_tokens, max_cost)
+        resumed = client.corpora.resume(corpus_id, budget)
         _follow_and_show(client, resumed, wait, as_json)
 
 
@@ -126,7 +122,7 @@ def plot(context: typer.Context, corpus_id: CorpusId, out: Out, as_json: AsJson 
     with connect(context) as client:
         drawing = client.corpora.plot(corpus_id)
     write_file(out, drawing)
-    _wrote(corpus_id, out, as_json)
+    print_place(out, as_json, corpus_id=corpus_id)
 
 
 @app.command()
@@ -134,7 +130,7 @@ def lines(context: typer.Context, corpus_id: CorpusId, out: Out, as_json: AsJson
     """Download the lines to train on, checked by sha256 (operator)."""
     with connect(context) as client, Transfers(visible=not as_json) as transfers:
         client.corpora.download_lines(corpus_id, out, transfers.show)
-    _wrote(corpus_id, out, as_json)
+    print_place(out, as_json, corpus_id=corpus_id)
 
 
 @app.command()
@@ -142,7 +138,7 @@ def holdout(context: typer.Context, corpus_id: CorpusId, out: Out, as_json: AsJs
     """Download the lines that are held out, checked by sha256 (operator)."""
     with connect(context) as client, Transfers(visible=not as_json) as transfers:
         client.corpora.download_holdout(corpus_id, out, transfers.show)
-    _wrote(corpus_id, out, as_json)
+    print_place(out, as_json, corpus_id=corpus_id)
 
 
 @app.command()
@@ -150,7 +146,7 @@ def calls(context: typer.Context, corpus_id: CorpusId, out: Out, as_json: AsJson
     """Download every call of a language model with its reply, checked by sha256 (operator)."""
     with connect(context) as client, Transfers(visible=not as_json) as transfers:
         client.corpora.download_calls(corpus_id, out, transfers.show)
-    _wrote(corpus_id, out, as_json)
+    print_place(out, as_json, corpus_id=corpus_id)
 
 
 def _settings(
@@ -202,10 +198,3 @@ def _row(found: Corpus) -> dict[str, Any]:
         "held out": result.holdout_lines if result else None,
         "tokens": spent.prompt_tokens + spent.completion_tokens if spent else None,
     }
-
-
-def _wrote(corpus_id: str, out: Path, as_json: bool) -> None:
-    if as_json:
-        print_json({"corpus_id": corpus_id, "file": str(out)})
-    else:
-        typer.echo(out)

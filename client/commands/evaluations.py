@@ -6,14 +6,15 @@ from typing import Annotated, Any
 import typer
 
 from api_schemas.evaluations import Evaluation, EvaluationCreate
-from api_schemas.language_models import Budget
 from client.client import Truthtune
+from client.commands import budgets
 from client.commands.context import (
     AsJson,
     connect,
     console,
     print_json,
     print_one,
+    print_place,
     print_rows,
     read_settings,
     validated,
@@ -71,21 +72,15 @@ def create(
 def resume(
     context: typer.Context,
     evaluation_id: EvaluationId,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="In all, with what is spent; else as before.")
-    ] = None,
-    max_cost: Annotated[
-        int | None, typer.Option(help="In all, in millionths of the currency; else as before.")
-    ] = None,
+    max_tokens: budgets.MaxTokens = None,
+    max_cost: budgets.MaxCost = None,
     wait: _Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Go on with an evaluation that stopped, with a larger budget (operator)."""
-    changes = {"max_tokens": max_tokens, "max_cost_micro_units": max_cost}
     with connect(context) as client:
-        before = client.evaluations.get(evaluation_id).settings.budget.model_dump()
-        asked = before | {name: value for name, value in changes.items() if value is not None}
-        budget = validated(Budget, asked, "the budget")
+        before = client.evaluations.get(evaluation_id).settings.budget
+        budget = budgets.changed(before, max_tokens, max_cost)
         resumed = client.evaluations.resume(evaluation_id, budget)
         _follow_and_show(client, resumed, wait, as_json)
 
@@ -116,7 +111,7 @@ def answers(
     """Download questions, references and answers, checked by sha256 (operator)."""
     with connect(context) as client, Transfers(visible=not as_json) as transfers:
         client.evaluations.download_answers(evaluation_id, out, transfers.show)
-    _wrote(evaluation_id, out, as_json)
+    print_place(out, as_json, evaluation_id=evaluation_id)
 
 
 @app.command()
@@ -126,7 +121,7 @@ def calls(
     """Download every call of the judge with its reply, checked by sha256 (operator)."""
     with connect(context) as client, Transfers(visible=not as_json) as transfers:
         client.evaluations.download_calls(evaluation_id, out, transfers.show)
-    _wrote(evaluation_id, out, as_json)
+    print_place(out, as_json, evaluation_id=evaluation_id)
 
 
 def _follow_and_show(client: Truthtune, made: Evaluation, wait: bool, as_json: bool) -> None:
@@ -153,10 +148,3 @@ def _row(found: Evaluation) -> dict[str, Any]:
         "models": ", ".join(evaluated_text(each) for each in found.settings.models),
         "questions": found.result.questions if found.result else None,
     }
-
-
-def _wrote(evaluation_id: str, out: Path, as_json: bool) -> None:
-    if as_json:
-        print_json({"evaluation_id": evaluation_id, "file": str(out)})
-    else:
-        typer.echo(out)

@@ -12,9 +12,9 @@ from client.commands.context import (
     AsJson,
     connect,
     console,
-    print_json,
     print_many,
     print_one,
+    print_place,
     write_file,
 )
 from client.commands.ids import JobId
@@ -90,10 +90,7 @@ def plot(
     with connect(context) as client:
         drawing = client.jobs.plot(job_id)
     write_file(out, drawing)
-    if as_json:
-        print_json({"job_id": job_id, "plot": str(out)})
-    else:
-        typer.echo(out)
+    print_place(out, as_json, noun="plot", job_id=job_id)
 
 
 @app.command()

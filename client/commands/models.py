@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands.context import AsJson, connect, print_json, print_many
+from client.commands.context import AsJson, connect, print_many, print_place
 from client.commands.ids import ModelId
 from client.transfers import Transfers
 
@@ -30,7 +30,4 @@ def download(
     """Download an adapter in PEFT's format, checked by sha256; goes on where it broke off."""
     with connect(context) as client, Transfers(visible=not as_json) as transfers:
         target = client.models.download(model_id, folder or Path(model_id), transfers.show)
-    if as_json:
-        print_json({"model_id": model_id, "folder": str(target)})
-    else:
-        typer.echo(target)
+    print_place(target, as_json, noun="folder", model_id=model_id)

@@ -13,6 +13,7 @@ from client.commands.context import (
     console,
     print_json,
     print_one,
+    print_place,
     print_rows,
     read_json_lines,
     validated,
@@ -110,7 +111,7 @@ def card(
     with connect(context) as client:
         drawing = client.reward_models.report_card(reward_model_id)
     write_file(out, drawing)
-    _wrote(reward_model_id, out, as_json)
+    print_place(out, as_json, reward_model_id=reward_model_id)
 
 
 @app.command()
@@ -121,7 +122,7 @@ def download(
     with connect(context) as client:
         content = client.reward_models.content(reward_model_id)
     write_file(out, content)
-    _wrote(reward_model_id, out, as_json)
+    print_place(out, as_json, reward_model_id=reward_model_id)
 
 
 @app.command()
@@ -188,13 +189,6 @@ def _show_best(made: Reranking, items: list[Candidates]) -> None:
 def _method_of(found: RewardModel) -> str:
     spec = found.reward_model
     return spec.method.name if spec.type == "preference_data" else spec.type
-
-
-def _wrote(reward_model_id: str, out: Path, as_json: bool) -> None:
-    if as_json:
-        print_json({"reward_model_id": reward_model_id, "file": str(out)})
-    else:
-        typer.echo(out)
 
 
 def _row(found: RewardModel) -> dict[str, Any]:

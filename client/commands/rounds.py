@@ -12,9 +12,9 @@ from client.commands.context import (
     AsJson,
     connect,
     console,
-    print_json,
     print_many,
     print_one,
+    print_place,
     read_document,
     validated,
 )
@@ -137,10 +137,7 @@ def pool(
     """Download the responses that payments were computed on, checked by sha256."""
     with connect(context) as client, Transfers(visible=not as_json) as transfers:
         target = client.rounds.download_pool(round_id, file, transfers.show)
-    if as_json:
-        print_json({"round_id": round_id, "file": str(target)})
-    else:
-        typer.echo(target)
+    print_place(target, as_json, round_id=round_id)
 
 
 def _print_outcome(outcome: Outcome) -> None:

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from client.client import Truthtune
 from client.demo import scenario
-from client.demo.acting import acted, new_home, step
+from client.demo.acting import acted, new_home, started, step
 from client.demo.scenario import Member
 from client.demo.service_process import DemoService
 from client.demo.settings import demo_round
@@ -36,13 +35,8 @@ def _run(
     base_model: str, keep: bool, service: DemoService, console: Console, stack: ExitStack
 ) -> None:
     setup = demo_round(base_model)
-    with step(console, "the service starts"):
-        folder = Path(service.run("base-model", "prepare", base_model).splitlines()[-1])
-        service.run("db", "upgrade")
-        operator_key = service.run("key", "create-operator", "--name", "demo")
-        stack.enter_context(service)
-        console.print(f"{service.url}/docs")
-    operator = stack.enter_context(Truthtune(service.url, operator_key))
+    start = started(service, base_model, console, stack)
+    operator = start.operator
     with step(console, "the operator registers three groups and opens a round"):
         members = scenario.register_groups(operator, service.url, setup, stack)
         round_ = scenario.open_round(operator, base_model, setup)
@@ -61,9 +55,10 @@ def _run(
         console.print(service.run("ledger", "verify").rstrip(), highlight=False, markup=False)
     with step(console, "the adapter, in plain transformers and peft"):
         target = service.home / "adapter"
-        console.print(scenario.compare(members[0], round_, folder, target, setup), markup=False)
+        told = scenario.compare(members[0], round_, start.base_model_folder, target, setup)
+        console.print(told, markup=False)
     if keep:
-        _keep(service, operator_key, members, console)
+        _keep(service, start.operator_key, members, console)
 
 
 def _keep(service: DemoService, operator_key: str, members: list[Member], console: Console) -> None:

@@ -18,6 +18,7 @@ from api_schemas.corpora import CorpusCreate
 from api_schemas.datasets import PromptLine
 from api_schemas.evaluations import EvaluationCreate
 from api_schemas.fine_tuned_models import BaseModelCreate
+from api_schemas.jobs import stages_of
 from client.client import Truthtune
 from client.corpus_tables import (
     evaluation_table,
@@ -27,7 +28,7 @@ from client.corpus_tables import (
     spent_text,
 )
 from client.demo import scenario
-from client.demo.acting import DemoFailed, acted, new_home, step
+from client.demo.acting import DemoFailed, acted, new_home, started, step
 from client.demo.scenario import Member
 from client.demo.service_process import DemoService
 from client.demo.settings import DATA, SMOLLM2, DemoRound
@@ -113,13 +114,7 @@ def demo(
 
 
 def _run(service: DemoService, console: Console, stack: ExitStack) -> None:
-    with step(console, "the service starts"):
-        service.run("base-model", "prepare", BASE_MODEL)
-        service.run("db", "upgrade")
-        operator_key = service.run("key", "create-operator", "--name", "demo")
-        stack.enter_context(service)
-        console.print(f"{service.url}/docs")
-    operator = stack.enter_context(Truthtune(service.url, operator_key))
+    operator = started(service, BASE_MODEL, console, stack).operator
     with step(console, "questions and answers of a textbook, under an optimised prompt"):
         corpus_id = _make_corpus(operator, console)
     with step(console, "supervised fine-tuning"):
@@ -146,7 +141,7 @@ def _make_corpus(operator: Truthtune, console: Console) -> str:
         }
     )
     queued = operator.corpora.create(settings)
-    with JobProgress(console, {}) as progress:
+    with JobProgress(console, stages=stages_of("corpus")) as progress:
         corpus = operator.corpora.wait(queued.id, progress.show)
     if corpus.result is None:
         raise DemoFailed(f"corpus {corpus.id} succeeded, but has no result")
@@ -170,7 +165,7 @@ def _fine_tune(operator: Truthtune, corpus_id: str, console: Console) -> str:
         }
     )
     queued = operator.base_models.create(settings)
-    with JobProgress(console, {}) as progress:
+    with JobProgress(console, stages=stages_of("base_model")) as progress:
         made = operator.base_models.wait(queued.id, progress.show)
     if made.result is None:
         raise DemoFailed(f"base model {made.id} succeeded, but has no result")
@@ -227,7 +222,7 @@ def _evaluate(
         EVALUATION | {"models": list(models), "corpus_id": corpus_id}
     )
     queued = operator.evaluations.create(settings)
-    with JobProgress(console, {}) as progress:
+    with JobProgress(console, stages=stages_of("evaluation")) as progress:
         evaluation = operator.evaluations.wait(queued.id, progress.show)
     if evaluation.result is None:
         raise DemoFailed(f"evaluation {evaluation.id} succeeded, but has no result")

@@ -16,8 +16,6 @@ def publish(session: Session, held: leases.Claim, audited: Audited, result_diges
     """
     assert held.round_job.audit is not None, f"job {held.job_id} is no audit's"
     audit_id = held.round_job.audit.audit_id
-    leases.begin_settlement(session, held)
-    leases.finish_stage(session, held, "publish", result_digest)
-    repository.add_result(session, audit_id, audited, result_digest)
-    leases.succeed(session, held)
+    with leases.settling(session, held, "publish", result_digest):
+        repository.add_result(session, audit_id, audited, result_digest)
     audit.record(session, "coordinator", "audit.published", audit_id)

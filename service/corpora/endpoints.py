@@ -15,10 +15,9 @@ from service.corpora.requesting import Checked
 from service.dependencies import AppState, ReadSession, State, WriteSession
 from service.downloads import (
     DRAWING_RESPONSES,
-    JSON_LINES,
     JSON_LINES_RESPONSES,
     drawing_response,
-    stored_response,
+    lines_response,
 )
 from service.errors import problem_responses
 from service.idempotency import Idempotent
@@ -88,8 +87,7 @@ def get_corpus_lines(
     """The lines to train on: JSON lines of `question`, `answer` and where they come from. A
     Conflict until the corpus's job has succeeded. Operator only."""
     digest = _result(state, corpus_id).lines_sha256
-    filename = f"{corpus_id}.jsonl"
-    return stored_response(request, state.artifacts, digest, filename, media_type=JSON_LINES)
+    return lines_response(request, state.artifacts, digest, f"{corpus_id}.jsonl")
 
 
 @router.get(
@@ -103,8 +101,7 @@ def get_corpus_holdout(
 ) -> Response:
     """The lines of the paragraphs that are held out, in the same form. Operator only."""
     digest = _result(state, corpus_id).holdout_sha256
-    filename = f"{corpus_id}-holdout.jsonl"
-    return stored_response(request, state.artifacts, digest, filename, media_type=JSON_LINES)
+    return lines_response(request, state.artifacts, digest, f"{corpus_id}-holdout.jsonl")
 
 
 @router.get(
@@ -119,8 +116,7 @@ def get_corpus_calls(
     """Every call of a language model with its reply, as JSON lines: what `replay_of` replays.
     Operator only."""
     digest = _result(state, corpus_id).calls_sha256
-    filename = f"{corpus_id}-calls.jsonl"
-    return stored_response(request, state.artifacts, digest, filename, media_type=JSON_LINES)
+    return lines_response(request, state.artifacts, digest, f"{corpus_id}-calls.jsonl")
 
 
 @router.get(

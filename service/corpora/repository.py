@@ -18,10 +18,6 @@ def add_corpus(session: Session, job_id: str, job: CorpusJobInput) -> Corpus:
     return _corpora(session, [row])[0]
 
 
-def add_result(session: Session, corpus_id: str, result: CorpusResult) -> None:
-    products.add_result(session, CorpusRow, corpus_id, result)
-
-
 def list_corpora(session: Session, page: PageQuery) -> ListPage[Corpus]:
     """Newest first."""
     rows, has_more = products.newest(session, CorpusRow, page)

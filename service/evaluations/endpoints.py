@@ -15,7 +15,7 @@ from service import audit, quotas
 from service.auth import Operator
 from service.bodies import StrictRoute
 from service.dependencies import AppState, ReadSession, State, WriteSession
-from service.downloads import JSON_LINES, JSON_LINES_RESPONSES, stored_response
+from service.downloads import JSON_LINES_RESPONSES, lines_response
 from service.errors import problem_responses
 from service.evaluations import repository, requesting
 from service.evaluations.requesting import Checked
@@ -91,8 +91,7 @@ def get_evaluation_answers(
 ) -> Response:
     """Questions, references and every model's answers, as JSON lines. Operator only."""
     digest = _result(state, evaluation_id).answers_sha256
-    filename = f"{evaluation_id}-answers.jsonl"
-    return stored_response(request, state.artifacts, digest, filename, media_type=JSON_LINES)
+    return lines_response(request, state.artifacts, digest, f"{evaluation_id}-answers.jsonl")
 
 
 @router.get(
@@ -106,8 +105,7 @@ def get_evaluation_calls(
 ) -> Response:
     """Every call of the judge with its reply, as JSON lines. Operator only."""
     digest = _result(state, evaluation_id).calls_sha256
-    filename = f"{evaluation_id}-calls.jsonl"
-    return stored_response(request, state.artifacts, digest, filename, media_type=JSON_LINES)
+    return lines_response(request, state.artifacts, digest, f"{evaluation_id}-calls.jsonl")
 
 
 def _result(state: AppState, evaluation_id: str) -> EvaluationResult:

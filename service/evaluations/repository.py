@@ -18,10 +18,6 @@ def add_evaluation(session: Session, job_id: str, job: EvaluationJobInput) -> Ev
     return _evaluations(session, [row])[0]
 
 
-def add_result(session: Session, evaluation_id: str, result: EvaluationResult) -> None:
-    products.add_result(session, EvaluationRow, evaluation_id, result)
-
-
 def list_evaluations(session: Session, page: PageQuery) -> ListPage[Evaluation]:
     """Newest first."""
     rows, has_more = products.newest(session, EvaluationRow, page)

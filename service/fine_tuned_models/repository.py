@@ -23,21 +23,10 @@ def add_base_model(session: Session, job_id: str, job: BaseModelJobInput) -> Fin
     return _base_models(session, [row])[0]
 
 
-def add_result(session: Session, base_model_id: str, result: BaseModelResult) -> None:
-    products.add_result(session, FineTunedBaseModelRow, base_model_id, result)
-
-
 def list_base_models(session: Session, page: PageQuery) -> ListPage[FineTunedBaseModel]:
     """Newest first; for the operator."""
     rows, has_more = products.newest(session, FineTunedBaseModelRow, page)
     return to_page(_base_models(session, rows), has_more)
-
-
-def list_made(session: Session) -> list[FineTunedBaseModel]:
-    """Those that rounds may start from, newest first."""
-    made = select(FineTunedBaseModelRow).where(FineTunedBaseModelRow.result.is_not(None))
-    rows = session.scalars(made.order_by(FineTunedBaseModelRow.id.desc()))
-    return _base_models(session, rows.all())
 
 
 def get_base_model(

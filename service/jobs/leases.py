@@ -7,6 +7,8 @@ A round follows its own job: it runs, settles and fails with it. An audit's job 
 it is, settled, whatever becomes of the audit, and so does a quote's; the others have none.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -199,6 +201,16 @@ def succeed(session: Session, held: Claim) -> None:
     if round_row is not None:
         lifecycle.move(session, round_row, "settled")
     queue.finish(session, row, "succeeded", database_now(session))
+
+
+@contextmanager
+def settling(session: Session, held: Claim, stage: StageName, result_digest: str) -> Iterator[None]:
+    """Around what the last stage of a job writes, in the caller's transaction: the locks before it,
+    the stage's and the job's end behind it. Raises LeaseLost, or CancelRequested."""
+    begin_settlement(session, held)
+    finish_stage(session, held, stage, result_digest)
+    yield
+    succeed(session, held)
 
 
 def fail(session: Session, held: Claim, failure: RoundFailure) -> None:

@@ -9,18 +9,22 @@ from api_schemas.audits import Audited
 from api_schemas.corpora import CorpusResult
 from api_schemas.evaluations import EvaluationResult
 from api_schemas.fine_tuned_models import BaseModelResult
-from api_schemas.jobs import CorpusJobInput, EvaluationJobInput, JobKind, StageName
+from api_schemas.jobs import (
+    BaseModelJobInput,
+    CorpusJobInput,
+    EvaluationJobInput,
+    JobKind,
+    StageName,
+)
 from api_schemas.quotes import QuoteResult
 from api_schemas.reward_models import FittedResult, RerankedResult
 from service.audits.publishing import publish as publish_audit
-from service.corpora.publishing import publish_corpus
 from service.database import Database
-from service.evaluations.publishing import publish_evaluation
-from service.fine_tuned_models.publishing import publish_base_model
-from service.jobs import leases
+from service.jobs import leases, products
 from service.previews.publishing import publish_preview
 from service.quotes.publishing import publish_quote
 from service.reward_models.publishing import publish_reranking, publish_reward_model
+from service.tables import CorpusRow, EvaluationRow, FineTunedBaseModelRow
 from workers.artifacts import ArtifactStore
 from workers.language_models.call_book import CallBook
 from workers.own_base_models import files_of
@@ -95,19 +99,21 @@ def _publish_preview(
 def _publish_corpus(
     database: Database, artifacts: ArtifactStore, held: leases.Claim, digest: str
 ) -> None:
+    assert isinstance(held.job, CorpusJobInput)
     result = CorpusResult.model_validate(artifacts.get_json(digest))
     named = (result.lines_sha256, result.holdout_sha256, result.calls_sha256)
     for each in (*named, result.optimization, result.plot_sha256):
         if each is not None:
             _require_whole(artifacts, each)
-    with database.write() as session:
-        publish_corpus(session, held, result, digest)
-    _forget_calls(artifacts, held)
+    with database.write() as session, leases.settling(session, held, "publish", digest):
+        products.add_result(session, CorpusRow, held.job.corpus_id, result)
+    _forget_calls(artifacts, held.job.corpus_id)
 
 
 def _publish_base_model(
     database: Database, artifacts: ArtifactStore, held: leases.Claim, digest: str
 ) -> None:
+    assert isinstance(held.job, BaseModelJobInput)
     result = BaseModelResult.model_validate(artifacts.get_json(digest))
     for each in files_of(artifacts, result.revision).values():
         _require_whole(artifacts, each)
@@ -115,26 +121,24 @@ def _publish_base_model(
         _require_whole(artifacts, checkpoint.adapter_sha256)
         _require_whole(artifacts, checkpoint.config_sha256)
     _require_whole(artifacts, result.plot_sha256)
-    with database.write() as session:
-        publish_base_model(session, held, result, digest)
+    with database.write() as session, leases.settling(session, held, "publish", digest):
+        products.add_result(session, FineTunedBaseModelRow, held.job.base_model_id, result)
 
 
 def _publish_evaluation(
     database: Database, artifacts: ArtifactStore, held: leases.Claim, digest: str
 ) -> None:
+    assert isinstance(held.job, EvaluationJobInput)
     result = EvaluationResult.model_validate(artifacts.get_json(digest))
     _require_whole(artifacts, result.answers_sha256)
     _require_whole(artifacts, result.calls_sha256)
-    with database.write() as session:
-        publish_evaluation(session, held, result, digest)
-    _forget_calls(artifacts, held)
+    with database.write() as session, leases.settling(session, held, "publish", digest):
+        products.add_result(session, EvaluationRow, held.job.evaluation_id, result)
+    _forget_calls(artifacts, held.job.evaluation_id)
 
 
-def _forget_calls(artifacts: ArtifactStore, held: leases.Claim) -> None:
+def _forget_calls(artifacts: ArtifactStore, book_id: str) -> None:
     """They are an artifact now; a folder that can't be removed is only room lost."""
-    job = held.job
-    assert isinstance(job, CorpusJobInput | EvaluationJobInput)
-    book_id = job.corpus_id if isinstance(job, CorpusJobInput) else job.evaluation_id
     try:
         CallBook(artifacts, book_id).forget()
     except OSError:

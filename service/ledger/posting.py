@@ -38,26 +38,24 @@ def settle(
     """
     outcome, job = valued.outcome, held.round_job
     require_settleable(job, outcome)
-    leases.begin_settlement(session, held)
-    leases.finish_stage(session, held, "settle", outcome_digest)
-    now = database_now(session)
-    add_outcome(session, outcome, outcome_digest, now)
-    add_model(
-        session,
-        outcome.round_id,
-        job.announcement,
-        outcome.adapter_digest,
-        valued.adapter_files,
-        archive,
-        now,
-    )
-    drafts = _drafts(outcome, now)
-    session.add_all(drafts)
-    if job.announcement.invoicing == "automatic":
-        lock_books(session)
-        settled = read_settled_round(session, outcome.round_id)
-        open_drafts(session, vault, settled, drafts, database_now(session))
-    leases.succeed(session, held)
+    with leases.settling(session, held, "settle", outcome_digest):
+        now = database_now(session)
+        add_outcome(session, outcome, outcome_digest, now)
+        add_model(
+            session,
+            outcome.round_id,
+            job.announcement,
+            outcome.adapter_digest,
+            valued.adapter_files,
+            archive,
+            now,
+        )
+        drafts = _drafts(outcome, now)
+        session.add_all(drafts)
+        if job.announcement.invoicing == "automatic":
+            lock_books(session)
+            settled = read_settled_round(session, outcome.round_id)
+            open_drafts(session, vault, settled, drafts, database_now(session))
     audit.record(session, "coordinator", "round.settled", outcome.round_id)
 
 

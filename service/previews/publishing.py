@@ -15,7 +15,5 @@ def publish_preview(
     Raises LeaseLost or CancelRequested if the job is no longer to be published.
     """
     assert isinstance(held.job, PreviewJobInput), f"job {held.job_id} is a {held.job.kind}'s"
-    leases.begin_settlement(session, held)
-    leases.finish_stage(session, held, "publish", result_digest)
-    repository.add_result(session, held.job.preview_id, sealed)
-    leases.succeed(session, held)
+    with leases.settling(session, held, "publish", result_digest):
+        repository.add_result(session, held.job.preview_id, sealed)

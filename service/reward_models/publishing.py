@@ -24,10 +24,8 @@ class InconsistentResult(TruthtuneError):
 def publish_reward_model(session: Session, held: leases.Claim, fitted: FittedResult) -> None:
     """Write what the fit found, and end its job. The artifacts that it names are stored already."""
     assert isinstance(held.job, RewardModelJobInput), f"job {held.job_id} is a {held.job.kind}'s"
-    leases.begin_settlement(session, held)
-    leases.finish_stage(session, held, "publish", fitted.model)
-    repository.add_fitted(session, held.job.reward_model_id, fitted)
-    leases.succeed(session, held)
+    with leases.settling(session, held, "publish", fitted.model):
+        repository.add_fitted(session, held.job.reward_model_id, fitted)
 
 
 def publish_reranking(
@@ -36,10 +34,8 @@ def publish_reranking(
     """Write the order of the responses, and end its job. Raises InconsistentResult too."""
     assert isinstance(held.job, RerankingJobInput), f"job {held.job_id} is a {held.job.kind}'s"
     _require_each_once(held.job.items, reranked.result)
-    leases.begin_settlement(session, held)
-    leases.finish_stage(session, held, "publish", result_digest)
-    repository.add_ranks(session, held.job.reranking_id, reranked.result)
-    leases.succeed(session, held)
+    with leases.settling(session, held, "publish", result_digest):
+        repository.add_ranks(session, held.job.reranking_id, reranked.result)
 
 
 def _require_each_once(items: Sequence[Candidates], result: Sequence[Reranked]) -> None:

@@ -145,6 +145,20 @@ def test_on_a_terminal_the_last_state_stays_on_the_screen() -> None:
     assert "job succeeded" in capture.get()
 
 
+def test_what_a_job_has_spent_is_shown_as_it_was_told_last() -> None:
+    console = Console(force_terminal=True, width=100, height=40, file=None)
+    told = {"calls": 3, "prompt_tokens": 210, "completion_tokens": 40}
+    with (
+        console.capture() as capture,
+        JobProgress(console, stages=stages_of("corpus")) as progress,
+    ):
+        for spent in (told | {"calls": 2}, told, {"calls": -1}, "much", None):
+            data = {"stage": "write_answers", "spent": spent}
+            progress.show(event("stage_progress", data))
+    shown_last = capture.get().split("job queued")[-1]
+    assert "spent: 3 calls (0 replayed), 210 + 40 tokens" in shown_last
+
+
 def test_a_bar_tells_how_many_stages_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     console = Console(file=io.StringIO(), width=80, force_terminal=True)

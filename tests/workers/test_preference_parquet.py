@@ -3,6 +3,7 @@
 import io
 import json
 import resource
+from pathlib import Path
 from typing import Any
 
 import pyarrow
@@ -49,6 +50,23 @@ def test_parquet_says_what_json_lines_say() -> None:
         "split": pyarrow.nulls(700, TEXT),
     }
     assert read_preferences(table(numbered, compression="zstd")) == by_lines
+
+
+def test_the_decoder_sees_no_variable_of_the_services(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRUTHTUNE_API_KEY_SECRET", "hunter2")
+    program = tmp_path / "told.py"
+    program.write_text(
+        "import json, os\n"
+        "print(json.dumps(['prompt', 'chosen', 'rejected']))\n"
+        "print(json.dumps(['p', 'seen: ' + ' '.join(os.environ), 'r']))\n"
+    )
+    monkeypatch.setattr(parquet, "_PROGRAM", program)
+    seen = read_preferences(io.BytesIO(b"PAR1 any PAR1")).comparisons[0].chosen.split()
+    assert seen[0] == "seen:"
+    # Python itself sets the C locale's character type.
+    assert set(seen[1:]) <= {"LC_CTYPE", "ARROW_DEFAULT_MEMORY_POOL", "OMP_NUM_THREADS"}
 
 
 def test_pairs_and_dialogues_are_read_too() -> None:
