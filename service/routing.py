@@ -1,6 +1,6 @@
 """How a request finds its route and runs: by the path's noun, and in one thread."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Match
@@ -29,7 +29,7 @@ _around: ContextVar[Around | None] = ContextVar("_around", default=None)
 
 def run_endpoint_within(context: AbstractContextManager[None], turns: CapacityLimiter) -> None:
     """To be called by a dependency that is `async`: for the endpoint of this request's `Route`."""
-    _around.set(Around(context, turns))  # each request is a task of its own, with its own context
+    _around.set(Around(context, turns))
 
 
 class Route(APIRoute):
@@ -38,6 +38,19 @@ class Route(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any):
         super().__init__(path, _in_thread(endpoint), **options)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_by_itself(request: Request) -> Response:
+            # One task may ask several times: a page of the dashboard asks the API.
+            before = _around.set(None)
+            try:
+                return await handle(request)
+            finally:
+                _around.reset(before)
+
+        return handle_by_itself
 
 
 class Router(APIRouter):

@@ -185,9 +185,10 @@ def _handler(endpoint: ScriptedEndpoint) -> type[BaseHTTPRequestHandler]:
             asked = Asked(self.path, headers, json.loads(content))
             fault = endpoint.begin(asked)
             try:
-                self._answer(asked, fault or endpoint.script(asked))
+                answer = fault or endpoint.script(asked)
             finally:
-                endpoint.end()
+                endpoint.end()  # before the client has it, and asks again
+            self._answer(asked, answer)
 
         def _answer(self, asked: Asked, found: str | Answer | Fault) -> None:
             fault = found if isinstance(found, Fault) else Fault()

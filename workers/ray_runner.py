@@ -144,10 +144,13 @@ def _run_task(
         return task(context, item)
 
 
-def task_span(trace: TraceLink | None, name: str) -> AbstractContextManager[Span]:
-    """Of work on a node, which it names: what a trace shows to stand still may be there."""
+def task_span(
+    trace: TraceLink | None, name: str, *, last: bool = False
+) -> AbstractContextManager[Span]:
+    """Of work on a node, which it names: what a trace shows to stand still may be there. For `last`
+    see `continued`."""
     node = {} if trace is None else {"ray.node_id": ray.get_runtime_context().get_node_id()}
-    return continued(trace, name, node)
+    return continued(trace, name, node, last=last)
 
 
 def _node_cpus() -> list[int]:

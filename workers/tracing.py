@@ -106,6 +106,11 @@ class Tracing:
             return nullcontext(Span())
         return _opened(self._provider, self._endpoint, name, attributes or {}, parent, kind)
 
+    def flush(self) -> None:
+        """Send what has ended; at most a batch's time-out."""
+        if self._provider is not None:
+            self._provider.force_flush(round(1000 * _TIMEOUT_SECONDS))
+
     def close(self) -> None:
         """Send what is left; at most a batch's time-out."""
         if self._provider is not None:
@@ -114,16 +119,25 @@ class Tracing:
 
 @contextmanager
 def continued(
-    link: TraceLink | None, name: str, attributes: Mapping[str, Value] | None = None
+    link: TraceLink | None,
+    name: str,
+    attributes: Mapping[str, Value] | None = None,
+    *,
+    last: bool = False,
 ) -> Iterator[Span]:
     """In a task elsewhere: a span below that of `link`; none without one, or where this machine
-    lacks the packages, for no work may fail of that."""
+    lacks the packages, for no work may fail of that. If it is the `last` of its process, which may
+    be ended as soon as the work is done, it is sent before."""
     tracing = None if link is None else _of_tasks(link.endpoint)
     if link is None or tracing is None:
         yield Span()
         return
-    with tracing.span(name, attributes, parent=link.traceparent) as span:
-        yield span
+    try:
+        with tracing.span(name, attributes, parent=link.traceparent) as span:
+            yield span
+    finally:
+        if last:
+            tracing.flush()
 
 
 @lru_cache(maxsize=1)

@@ -1,5 +1,6 @@
 """Routes are found by their noun; endpoints run once, in a thread, within what is around them."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import Annotated
 
+import httpx
 import pytest
 from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
@@ -112,3 +114,37 @@ def test_as_many_run_at_once_as_there_are_turns_and_the_rest_wait_without_a_thre
         answers = list(people.map(lambda _: client.get("/v1/deeds/slow").json(), range(24)))
     assert answers == ["done"] * 24
     assert max(most) == 2
+
+
+def test_what_one_request_runs_within_is_not_that_of_the_next_in_the_same_task() -> None:
+    begun: list[str] = []
+    router = Router(prefix="/deeds")
+
+    @contextmanager
+    def around() -> Iterator[None]:
+        begun.append("begun")
+        yield
+
+    async def held() -> None:
+        run_endpoint_within(around(), CapacityLimiter(1))
+
+    @router.post("")
+    def deed(_held: Annotated[None, Depends(held)]) -> str:
+        return "done"
+
+    @router.get("")
+    def look() -> str:
+        return "looked"
+
+    app = FastAPI()
+    app.include_router(router, prefix="/v1")
+
+    async def ask() -> list[str]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return [
+                (await client.request(method, "/v1/deeds")).json() for method in ("POST", "GET")
+            ]
+
+    assert asyncio.run(ask()) == ["done", "looked"]
+    assert begun == ["begun"]

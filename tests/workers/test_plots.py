@@ -1,6 +1,7 @@
 """Figures are SVG with their numbers' labels, the same bytes for the same numbers."""
 
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -104,6 +105,11 @@ def test_the_same_numbers_make_the_same_bytes(name: str) -> None:
     first = FIGURES[name]()
     assert first == FIGURES[name]()
     assert b"dc:date" not in first
+    # Matplotlib's own ids are hashes of lengths, whose last bits are the processor's.
+    assert re.findall(rb'(?:id="|url\(#|href="#)[a-z][0-9a-f]{10}\b', first) == []
+    shapes = re.compile(rb'id="(shape_\d+)"').findall(first)
+    assert len(shapes) == len(set(shapes)) > 0
+    assert set(re.findall(rb'(?:url\(#|href="#)(shape_\d+)', first)) == set(shapes)
 
 
 def test_an_audits_figure_names_groups_units_and_both_rules() -> None:

@@ -14,6 +14,7 @@ is too pale on white."""
 
 _LONGEST_NAME = 40
 _NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_HASHED_ID = re.compile(rb'<(?:clipPath|path|pattern) id="([a-z][0-9a-f]{10})"')
 _STYLE = {
     # ids in the SVG would otherwise be random
     "svg.hashsalt": "truthtune",
@@ -64,4 +65,12 @@ def to_svg(figure: Any, title: str) -> bytes:
         # Letters stay letters, so the reader's fonts draw what ours can't measure.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Title": writable(title)})
-    return buffer.getvalue()
+    return _numbered(buffer.getvalue())
+
+
+def _numbered(svg: bytes) -> bytes:
+    """With ids by their place: matplotlib's are hashes of lengths, whose last bits differ between
+    processors."""
+    for number, id_ in enumerate(dict.fromkeys(_HASHED_ID.findall(svg)), start=1):
+        svg = svg.replace(id_, b"shape_%d" % number)
+    return svg

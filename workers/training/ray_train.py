@@ -114,7 +114,7 @@ def _train_worker(config: dict[str, Any]) -> str:
     if config["shard_base_model"] and shares.size > 1:
         context = _with_sharded_base(context, shares)
     with (
-        task_span(config["trace"], f"training worker {shares.rank}"),
+        task_span(config["trace"], f"training worker {shares.rank}", last=True),
         granted(context.artifacts, context.endpoints),
     ):
         return train_loop(context, config["inputs"], shares=shares, restore=_restore, save=_save)
