@@ -31,6 +31,7 @@ from service.database import Database, database_now
 from service.dependencies import AppState
 from service.settings import Settings
 from service.tables import JobRow, RoundRow
+from workers import tracing
 from workers.artifacts import ArtifactStore
 from workers.tracing import TraceLink, Tracing, continued, current_link
 
@@ -273,3 +274,15 @@ def test_a_collector_that_is_away_stops_no_work(database: Database, quick: Setti
     job_id = queue_job(database)
     with running(away, FakeCluster(ArtifactStore(quick.resolved_artifacts_url))):
         until(lambda: status(database, job_id) == "succeeded")
+
+
+def test_the_last_span_of_a_process_is_sent_before_its_work_is_done(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "_EXPORT_SECONDS", 3600.0)
+    tracing._of_tasks.cache_clear()
+    link = TraceLink(collector.url, CALLER)
+    with pytest.raises(RoundFailed), continued(link, "training worker 0", last=True):
+        raise RoundFailed("it diverged", code="no_model")
+    assert [(span.name, span.failed) for span in collector.spans] == [("training worker 0", True)]
+    tracing._of_tasks.cache_clear()  # the next asks for its own
