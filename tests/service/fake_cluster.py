@@ -36,7 +36,7 @@ from workers.artifacts import ArtifactStore
 TRAINED = STAGES[:-1]
 REPLAYED = stages_of("audit")[:-1]
 DRIFT = b'<svg xmlns="http://www.w3.org/2000/svg"><title>drift</title></svg>'
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 120.0
 
 Act = Callable[[Callable[[], bool]], None]
 """What a stage does in place of work, given `should_stop`."""
