@@ -27,9 +27,9 @@ demo-corpus: $(INSTALLED)
 serve: $(INSTALLED)
 	$(BIN)/truthtune up
 
-# Two processes more than cores: some wait for a Ray, a browser or a server of their own.
+# One process more than cores: some wait for a Ray, a browser or a server of their own.
 test: $(INSTALLED) chromium
-	$(BIN)/python -m pytest -m 'not slow' -n $$(($$(nproc) + 2)) --maxprocesses 6 --dist loadfile
+	$(BIN)/python -m pytest -m 'not slow' -n $$(($$(nproc) + 1)) --maxprocesses 5 --dist loadfile
 
 # The dashboard's tests need a browser; where it can't be installed they are skipped, and say so.
 chromium:
