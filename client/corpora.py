@@ -4,14 +4,14 @@ from pathlib import Path
 
 from api_schemas.base import ListPage
 from api_schemas.corpora import Corpus, CorpusCreate, CorpusResult, CorpusResume, PromptHistory
-from api_schemas.errors import Conflict
 from api_schemas.language_models import Budget
-from client.downloads import OnDownload, fetch_blob
+from client.downloads import OnDownload
 from client.http import Connection
 from client.job_progress import OnProgress
 from client.jobs import OnEvent, succeeded
 from client.modes import Method, Mode, Resource
 from client.pages import Listing
+from client.products import download, result_of
 
 
 class Corpora(Resource[Mode]):
@@ -67,27 +67,27 @@ class Corpora(Resource[Mode]):
         A download that broke off goes on from where it was. Raises Conflict until the corpus is
         made, DamagedDownload, and Unreachable if the service stays away.
         """
-        found = await _result(self._connection, corpus_id)
-        digest = found.lines_sha256
-        return await _download(self._connection, corpus_id, "lines", digest, file, on_progress)
+        digest = (await _result(self._connection, corpus_id)).lines_sha256
+        url = f"/v1/corpora/{corpus_id}/lines"
+        return await download(self._connection, url, digest, file, on_progress)
 
     @Method
     async def download_holdout(
         self, corpus_id: str, file: Path | str, on_progress: OnDownload | None = None
     ) -> Path:
         """The same of the lines that are held out."""
-        found = await _result(self._connection, corpus_id)
-        digest = found.holdout_sha256
-        return await _download(self._connection, corpus_id, "holdout", digest, file, on_progress)
+        digest = (await _result(self._connection, corpus_id)).holdout_sha256
+        url = f"/v1/corpora/{corpus_id}/holdout"
+        return await download(self._connection, url, digest, file, on_progress)
 
     @Method
     async def download_calls(
         self, corpus_id: str, file: Path | str, on_progress: OnDownload | None = None
     ) -> Path:
         """The same of every call of a language model with its reply."""
-        found = await _result(self._connection, corpus_id)
-        digest = found.calls_sha256
-        return await _download(self._connection, corpus_id, "calls", digest, file, on_progress)
+        digest = (await _result(self._connection, corpus_id)).calls_sha256
+        url = f"/v1/corpora/{corpus_id}/calls"
+        return await download(self._connection, url, digest, file, on_progress)
 
 
 async def _corpus(connection: Connection, corpus_id: str) -> Corpus:
@@ -95,23 +95,4 @@ async def _corpus(connection: Connection, corpus_id: str) -> Corpus:
 
 
 async def _result(connection: Connection, corpus_id: str) -> CorpusResult:
-    found = await _corpus(connection, corpus_id)
-    if found.result is None:
-        raise Conflict(
-            f"corpus {corpus_id} is not ready: its job {found.job_id} is {found.status}",
-            code="corpus_not_ready",
-        )
-    return found.result
-
-
-async def _download(
-    connection: Connection,
-    corpus_id: str,
-    part: str,
-    digest: str,
-    file: Path | str,
-    on_progress: OnDownload | None,
-) -> Path:
-    target = Path(file)
-    await fetch_blob(connection, f"/v1/corpora/{corpus_id}/{part}", digest, target, on_progress)
-    return target
+    return result_of("corpus", await _corpus(connection, corpus_id))

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from api_schemas.base import ListPage
-from api_schemas.errors import Conflict
 from api_schemas.evaluations import (
     Evaluation,
     EvaluationCreate,
@@ -11,12 +10,13 @@ from api_schemas.evaluations import (
     EvaluationResume,
 )
 from api_schemas.language_models import Budget
-from client.downloads import OnDownload, fetch_blob
+from client.downloads import OnDownload
 from client.http import Connection
 from client.job_progress import OnProgress
 from client.jobs import OnEvent, succeeded
 from client.modes import Method, Mode, Resource
 from client.pages import Listing
+from client.products import download, result_of
 
 
 class Evaluations(Resource[Mode]):
@@ -66,10 +66,8 @@ class Evaluations(Resource[Mode]):
         Raises Conflict until the evaluation has its table, DamagedDownload, and Unreachable.
         """
         digest = (await _result(self._connection, evaluation_id)).answers_sha256
-        target = Path(file)
         url = f"/v1/evaluations/{evaluation_id}/answers"
-        await fetch_blob(self._connection, url, digest, target, on_progress)
-        return target
+        return await download(self._connection, url, digest, file, on_progress)
 
     @Method
     async def download_calls(
@@ -77,10 +75,8 @@ class Evaluations(Resource[Mode]):
     ) -> Path:
         """The same of every call of the judge; empty where none judged."""
         digest = (await _result(self._connection, evaluation_id)).calls_sha256
-        target = Path(file)
         url = f"/v1/evaluations/{evaluation_id}/calls"
-        await fetch_blob(self._connection, url, digest, target, on_progress)
-        return target
+        return await download(self._connection, url, digest, file, on_progress)
 
 
 async def _evaluation(connection: Connection, evaluation_id: str) -> Evaluation:
@@ -88,10 +84,4 @@ async def _evaluation(connection: Connection, evaluation_id: str) -> Evaluation:
 
 
 async def _result(connection: Connection, evaluation_id: str) -> EvaluationResult:
-    found = await _evaluation(connection, evaluation_id)
-    if found.result is None:
-        raise Conflict(
-            f"evaluation {evaluation_id} is not ready: its job {found.job_id} is {found.status}",
-            code="evaluation_not_ready",
-        )
-    return found.result
+    return result_of("evaluation", await _evaluation(connection, evaluation_id))

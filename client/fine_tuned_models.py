@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from api_schemas.base import ListPage
-from api_schemas.errors import Conflict, NotFound
+from api_schemas.errors import NotFound
 from api_schemas.fine_tuned_models import (
     BaseModelCreate,
     BaseModelResult,
@@ -16,6 +16,7 @@ from client.job_progress import OnProgress
 from client.jobs import OnEvent, succeeded
 from client.modes import Method, Mode, Resource
 from client.pages import Listing
+from client.products import result_of
 
 
 class BaseModels(Resource[Mode]):
@@ -70,13 +71,7 @@ class BaseModels(Resource[Mode]):
         is made, NotFound for another step, DamagedDownload, and Unreachable.
         """
         found = await _base_model(self._connection, base_model_id)
-        if found.result is None:
-            raise Conflict(
-                f"base model {base_model_id} is not ready: its job {found.job_id} is "
-                f"{found.status}",
-                code="base_model_not_ready",
-            )
-        checkpoint = _checkpoint(base_model_id, found.result, step)
+        checkpoint = _checkpoint(base_model_id, result_of("base model", found), step)
         target = Path(folder)
         files = {
             "adapter_model.safetensors": checkpoint.adapter_sha256,

@@ -10,10 +10,9 @@ from client.commands.context import (
     AsJson,
     connect,
     console,
-    print_json,
     print_one,
     print_place,
-    print_rows,
+    print_table,
     read_settings,
     validated,
     write_file,
@@ -65,11 +64,8 @@ def list_base_models(context: typer.Context, as_json: AsJson = False) -> None:
     """Base models made on the service, newest first (operator)."""
     with connect(context) as client:
         found = list(client.base_models.list())
-    if as_json:
-        print_json([each.model_dump(mode="json") for each in found])
-    else:
-        columns = ["id", "name", "made of", "status", "held-out loss", "created_at"]
-        print_rows([_row(each) for each in found], columns)
+    columns = ["id", "name", "made of", "status", "held-out loss", "created_at"]
+    print_table(found, _row, columns, as_json)
 
 
 @app.command()

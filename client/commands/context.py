@@ -2,10 +2,10 @@
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import typer
@@ -20,6 +20,7 @@ from client.client import Truthtune
 from client.command_errors import sentence
 from client.transfers import Transfers
 
+Item = TypeVar("Item", bound=BaseModel)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 DEFAULT_URL = "http://127.0.0.1:8321"
@@ -93,11 +94,20 @@ def print_place(path: Path, as_json: bool, *, noun: str = "file", **ids: str) ->
 
 def print_many(items: Iterable[BaseModel], columns: Sequence[str], as_json: bool) -> None:
     """A list as JSON, or as a table of some fields; `a.b` names a nested one."""
-    rows = [item.model_dump(mode="json") for item in items]
+    print_table(items, lambda item: item.model_dump(mode="json"), columns, as_json)
+
+
+def print_table(
+    items: Iterable[Item],
+    row: Callable[[Item], dict[str, Any]],
+    columns: Sequence[str],
+    as_json: bool,
+) -> None:
+    """A list as JSON, or as a table of what `row` says of each."""
     if as_json:
-        print_json(rows)
+        print_json([item.model_dump(mode="json") for item in items])
     else:
-        print_rows(rows, columns)
+        print_rows(map(row, items), columns)
 
 
 def print_rows(rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> None:

@@ -13,10 +13,9 @@ from client.commands.context import (
     AsJson,
     connect,
     console,
-    print_json,
     print_one,
     print_place,
-    print_rows,
+    print_table,
     read_settings,
     validated,
     write_file,
@@ -89,11 +88,8 @@ def list_corpora(context: typer.Context, as_json: AsJson = False) -> None:
     """Corpora, newest first (operator)."""
     with connect(context) as client:
         found = list(client.corpora.list())
-    if as_json:
-        print_json([each.model_dump(mode="json") for each in found])
-    else:
-        columns = ["id", "name", "status", "lines", "held out", "tokens", "created_at"]
-        print_rows([_row(each) for each in found], columns)
+    columns = ["id", "name", "status", "lines", "held out", "tokens", "created_at"]
+    print_table(found, _row, columns, as_json)
 
 
 @app.command()

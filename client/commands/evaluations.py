@@ -12,10 +12,9 @@ from client.commands.context import (
     AsJson,
     connect,
     console,
-    print_json,
     print_one,
     print_place,
-    print_rows,
+    print_table,
     read_settings,
     validated,
 )
@@ -90,11 +89,8 @@ def list_evaluations(context: typer.Context, as_json: AsJson = False) -> None:
     """Evaluations, newest first (operator)."""
     with connect(context) as client:
         found = list(client.evaluations.list())
-    if as_json:
-        print_json([each.model_dump(mode="json") for each in found])
-    else:
-        columns = ["id", "name", "models", "status", "questions", "created_at"]
-        print_rows([_row(each) for each in found], columns)
+    columns = ["id", "name", "models", "status", "questions", "created_at"]
+    print_table(found, _row, columns, as_json)
 
 
 @app.command()

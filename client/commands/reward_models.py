@@ -11,10 +11,9 @@ from client.commands.context import (
     AsJson,
     connect,
     console,
-    print_json,
     print_one,
     print_place,
-    print_rows,
+    print_table,
     read_json_lines,
     validated,
     write_file,
@@ -80,11 +79,8 @@ def list_reward_models(context: typer.Context, as_json: AsJson = False) -> None:
     """Your reward models, newest first, with their accuracy on held-out prompts."""
     with connect(context) as client:
         found = list(client.reward_models.list())
-    if as_json:
-        print_json([each.model_dump(mode="json") for each in found])
-    else:
-        columns = ["id", "name", "method", "status", "accuracy", "created_at"]
-        print_rows([_row(each) for each in found], columns)
+    columns = ["id", "name", "method", "status", "accuracy", "created_at"]
+    print_table(found, _row, columns, as_json)
 
 
 @app.command()
